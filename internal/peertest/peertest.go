@@ -1,0 +1,222 @@
+// Package peertest runs the programs that dcmgate is tested against: DCMTK's tools and Orthanc, as Debian ships them, on
+// loopback. A program that is missing fails the test where CI is set in the environment and skips it elsewhere: a
+// developer may lack a peer, the project may not.
+package peertest
+
+import (
+	"bytes"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Require returns the path of a program, or ends the test: failed in CI, skipped elsewhere.
+func Require(t testing.TB, program string) string {
+	t.Helper()
+	for _, dir := range append(filepath.SplitList(os.Getenv("PATH")), "/usr/sbin") {
+		if path := filepath.Join(dir, program); isExecutable(path) {
+			return path
+		}
+	}
+	Missing(t, program+" is not installed; `make test-deps` installs it")
+	return ""
+}
+
+func isExecutable(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
+}
+
+// Missing ends a test that lacks something it needs: failed in CI, skipped elsewhere.
+func Missing(t testing.TB, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// PydicomFiles returns the DICOM files that Debian's python3-pydicom installs: small ones of nearly every transfer syntax
+// and character set.
+func PydicomFiles(t testing.TB) []string {
+	t.Helper()
+	var files []string
+	for _, dir := range []string{"test_files", "charset_files"} {
+		found, _ := filepath.Glob(filepath.Join("/usr/lib/python3/dist-packages/pydicom/data", dir, "*.dcm"))
+		files = append(files, found...)
+	}
+	if len(files) == 0 {
+		Missing(t, "python3-pydicom is not installed; `make test-deps` installs it")
+	}
+	return files
+}
+
+// Address returns a loopback address with a port that was free a moment ago.
+func Address(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Process is a running program.
+type Process struct {
+	cmd    *exec.Cmd
+	output output
+	exited chan struct{}
+	err    error
+	name   string
+}
+
+// Start runs a program until the test ends. env is added to the environment. Its output is shown if the test fails.
+func Start(t testing.TB, env []string, program string, args ...string) *Process {
+	t.Helper()
+	p := &Process{cmd: exec.Command(program, args...), exited: make(chan struct{}), name: filepath.Base(program)}
+	p.cmd.Env = append(os.Environ(), env...)
+	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // never outlive a test that was killed
+	if err := p.cmd.Start(); err != nil {
+		t.Fatalf("start %s: %v", p.name, err)
+	}
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.exited)
+	}()
+	t.Cleanup(func() {
+		p.Kill()
+		if t.Failed() {
+			t.Logf("output of %s:\n%s", p.name, p.Output())
+		}
+	})
+	return p
+}
+
+// Kill ends the program at once (SIGKILL) and waits for it. It may be called again.
+func (p *Process) Kill() {
+	p.cmd.Process.Kill()
+	<-p.exited
+}
+
+// Signal sends a signal.
+func (p *Process) Signal(s os.Signal) error { return p.cmd.Process.Signal(s) }
+
+// Wait waits for the program to end, at most for d, and returns its exit status.
+func (p *Process) Wait(d time.Duration) (int, error) {
+	select {
+	case <-p.exited:
+		return p.cmd.ProcessState.ExitCode(), nil
+	case <-time.After(d):
+		return -1, fmt.Errorf("%s still runs after %v", p.name, d)
+	}
+}
+
+// Exited is closed when the program has ended.
+func (p *Process) Exited() <-chan struct{} { return p.exited }
+
+// PID is the process ID.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
+
+// Output returns the end of what the program has printed so far.
+func (p *Process) Output() string { return p.output.String() }
+
+// output keeps the last bytes written.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+const keptOutput = 64 << 10
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.buf.Write(b)
+	if extra := o.buf.Len() - keptOutput; extra > 0 {
+		o.buf.Next(extra)
+	}
+	return len(b), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
+}
+
+// Run runs a program to its end, at most for a minute, and returns its output and exit status.
+func Run(t testing.TB, env []string, program string, args ...string) (string, int) {
+	t.Helper()
+	p := Start(t, env, program, args...)
+	status, err := p.Wait(time.Minute)
+	if err != nil {
+		t.Fatalf("%v; output: %s", err, p.Output())
+	}
+	return p.Output(), status
+}
+
+// Eventually waits until ok returns true, at most for d.
+func Eventually(t testing.TB, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); ; time.Sleep(20 * time.Millisecond) {
+		if ok() {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", d, what)
+		}
+	}
+}
+
+// Listening waits until something accepts connections at address, or the process has ended.
+func (p *Process) Listening(t testing.TB, address string) {
+	t.Helper()
+	Eventually(t, 20*time.Second, p.name+" listens at "+address, func() bool {
+		select {
+		case <-p.exited:
+			t.Fatalf("%s ended: %v; output: %s", p.name, p.err, p.Output())
+		default:
+		}
+		c, err := net.DialTimeout("tcp", address, time.Second)
+		if err != nil {
+			return false
+		}
+		c.Close()
+		return true
+	})
+}
+
+// Peer is a DICOM application entity that runs for the test.
+type Peer struct {
+	*Process
+	AETitle string
+	Address string // host:port
+	HTTP    string // host:port of Orthanc's REST interface, else empty
+	Dir     string // where it stores
+}
+
+// Storescp starts DCMTK's storescp with a folder of its own. args are further options, such as "+B" or "--fork".
+func Storescp(t testing.TB, env []string, args ...string) *Peer {
+	t.Helper()
+	program := Require(t, "storescp")
+	peer := &Peer{AETitle: "STORESCP", Address: Address(t), Dir: t.TempDir()}
+	_, port, _ := strings.Cut(peer.Address, ":")
+	peer.Process = Start(t, env, program, append(append([]string{"-od", peer.Dir}, args...), port)...)
+	peer.Listening(t, peer.Address)
+	return peer
+}
+
+// Files returns the paths of what a storescp has stored so far.
+func (p *Peer) Files() []string {
+	found, _ := filepath.Glob(filepath.Join(p.Dir, "*.*"))
+	return found
+}

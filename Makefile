@@ -1,0 +1,50 @@
+# dcmgate: `make help` lists the targets. Two commands are all a newcomer needs: make demo, make test.
+SHELL := /bin/bash
+GO ?= go
+BIN := bin/dcmgate
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+GOFLAGS_BUILD := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+# How long each fuzz target runs in `make fuzz`; continuous integration sets a minute.
+FUZZTIME ?= 10s
+
+.PHONY: help build demo test test-deps check race fuzz bench peers-bench cross clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: ## build bin/dcmgate
+	CGO_ENABLED=0 $(GO) build $(GOFLAGS_BUILD) -o $(BIN) ./cmd/dcmgate
+
+demo: build ## gateway, stand-in cloud and real MR series on this machine; DEMO="--once" ends by itself
+	$(BIN) demo $(DEMO)
+
+test: test-deps check race fuzz ## everything: what it needs is installed first
+	@echo "all tests passed"
+
+test-deps: ## install the peers that the tests talk to (Debian packages)
+	@scripts/test-deps
+
+check: ## formatting, vet, staticcheck, tidy modules, build for arm64
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo "run gofmt -w on these"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) mod tidy -diff
+	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -o /dev/null ./cmd/dcmgate
+
+race: build ## all tests under the race detector, with the real peers
+	$(GO) test -race -timeout 15m ./...
+
+fuzz: ## each fuzz target for FUZZTIME
+	@FUZZTIME=$(FUZZTIME) scripts/fuzz
+
+bench: ## the packages' benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+peers-bench: build ## the performance report: dcmgate beside DCMTK and Orthanc in the same run
+	$(GO) test -run '^$$' -bench . -benchtime 1x -timeout 60m -v ./test/peers
+
+cross: ## static binaries for the supported machines into dist/
+	@for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build $(GOFLAGS_BUILD) -o dist/dcmgate-linux-$$arch ./cmd/dcmgate || exit 1; done
+
+clean: ## remove what was built
+	rm -rf bin dist

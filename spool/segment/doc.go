@@ -1,0 +1,2 @@
+// Package segment keeps durable records in segment files written in lanes.
+package segment

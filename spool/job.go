@@ -1,0 +1,164 @@
+package spool
+
+import (
+	"context"
+	"time"
+
+	"dcmgate/dicom"
+)
+
+// Bounds of jobs and their records.
+const (
+	MaxDestinationLength = 64  // bytes of a destination's name
+	MaxJobs              = 256 // jobs of one instance
+	maxCode              = 64  // bytes of an outcome's code
+	maxReason            = 512 // bytes of an outcome's reason
+)
+
+// JobSpec asks for a job when an instance is committed.
+type JobSpec struct {
+	Destination string // an opaque name, at most MaxDestinationLength bytes of printable UTF-8
+	Priority    Priority
+}
+
+// JobState is the state of a job.
+type JobState uint8
+
+// States of a job. Active is a lease in memory: after a restart an active job is pending.
+const (
+	JobPending   JobState = iota + 1 // waits to be claimed, now or from NotBefore on
+	JobActive                        // claimed
+	JobParked                        // failed for good until an operator redrives or drops it
+	JobDelivered                     // the destination confirmed it
+	JobDropped                       // given up by an operator
+)
+
+// String names the state as metrics and commands do.
+func (s JobState) String() string {
+	switch s {
+	case JobPending:
+		return "pending"
+	case JobActive:
+		return "active"
+	case JobParked:
+		return "parked"
+	case JobDelivered:
+		return "delivered"
+	case JobDropped:
+		return "dropped"
+	}
+	return "unknown"
+}
+
+// JobKey names a job: one instance for one destination.
+type JobKey struct {
+	ID          InstanceID
+	Destination string
+}
+
+// Job is the task to deliver one instance to one destination.
+type Job struct {
+	Instance    Instance
+	Destination string
+	Priority    Priority
+	State       JobState
+	Attempts    int       // that ended in Retry or Park
+	Enqueued    time.Time // when the job came to be
+	NotBefore   time.Time // zero: at once
+	Updated     time.Time // when the state was last written
+	Status      uint16    // DIMSE status of the delivery; a warning is kept here
+	Code        string    // class of the last failure
+	LastError   string    // or the operator's reason
+}
+
+// Key returns the job's name.
+func (j *Job) Key() JobKey { return JobKey{j.Instance.ID, j.Destination} }
+
+// Result says how an attempt ended.
+type Result uint8
+
+// Results of an attempt.
+const (
+	ResultDelivered Result = iota + 1
+	ResultRetry
+	ResultPark
+	ResultRelease
+)
+
+// Outcome is the end of an attempt. Make it with Delivered, Retry, Park or Release.
+type Outcome struct {
+	Job    JobKey
+	Result Result
+	Status uint16
+	At     time.Time // ResultRetry: not before
+	Code   string    // short and of a bounded set, for counting
+	Reason string    // for people; never patient data
+}
+
+// Delivered says that the destination answered with status, success or a warning.
+func Delivered(job JobKey, status uint16) Outcome {
+	return Outcome{Job: job, Result: ResultDelivered, Status: status}
+}
+
+// Retry says that the attempt failed and the next may be made from at on.
+func Retry(job JobKey, at time.Time, code, reason string) Outcome {
+	return Outcome{Job: job, Result: ResultRetry, At: at, Code: code, Reason: reason}
+}
+
+// Park says that trying again is pointless until somebody acts.
+func Park(job JobKey, code, reason string) Outcome {
+	return Outcome{Job: job, Result: ResultPark, Code: code, Reason: reason}
+}
+
+// Release hands a claim back: no attempt was made, none is counted.
+func Release(job JobKey) Outcome { return Outcome{Job: job, Result: ResultRelease} }
+
+// JobFilter selects jobs; zero fields do not restrict.
+type JobFilter struct {
+	Destination       string
+	State             JobState
+	StudyInstanceUID  dicom.UID
+	SeriesInstanceUID dicom.UID // only with StudyInstanceUID
+	SOPInstanceUID    dicom.UID
+	ID                InstanceID
+	Code              string
+}
+
+// JobCounts are the numbers of one destination's jobs by state.
+type JobCounts struct{ Pending, Active, Parked, Delivered, Dropped int64 }
+
+// Claim leases up to limit jobs of a destination, highest priority first, then oldest instance. Jobs whose NotBefore
+// has come take part by priority and age like fresh ones. Every job returned must be given to Complete. Claim costs in
+// proportion to limit, whatever the backlog.
+func (s *Spool) Claim(destination string, limit int) ([]Job, error) { panic("x") }
+
+// Ready is signalled when Claim may find jobs of the destination. The channel is for one reader: each signal is
+// received once, and a Claim that left jobs behind signals again.
+func (s *Spool) Ready(destination string) <-chan struct{} { panic("x") }
+
+// Complete ends claims. It returns at once; the committer makes the outcomes durable in order (Flush waits for it).
+// Outcomes that a power failure takes mean that the instance is sent again. Unclaimed jobs give ErrNotClaimed after
+// the others have been taken.
+func (s *Spool) Complete(outcomes ...Outcome) error { panic("x") }
+
+// Flush waits until everything committed or completed before the call is durable in the index.
+func (s *Spool) Flush(ctx context.Context) error { panic("x") }
+
+// Jobs lists jobs that match the filter, from an opaque cursor ("" to begin) on. next is empty at the end; a page may
+// hold fewer jobs than limit before that. Jobs that are claimed show as active.
+func (s *Spool) Jobs(f JobFilter, cursor string, limit int) (jobs []Job, next string, err error) {
+	panic("x")
+}
+
+// Redrive makes the matching parked, dropped, delivered or waiting jobs pending again, ready at once, and records the reason. A filter
+// without State takes parked jobs only. Claimed jobs are left alone.
+func (s *Spool) Redrive(ctx context.Context, f JobFilter, reason string) (int, error) { panic("x") }
+
+// Drop gives the matching pending and parked jobs up and records the reason. Claimed jobs are left alone.
+func (s *Spool) Drop(ctx context.Context, f JobFilter, reason string) (int, error) { panic("x") }
+
+// Counts returns the number of jobs of every destination by state; exact at each moment.
+func (s *Spool) Counts() map[string]JobCounts { panic("x") }
+
+// Destinations lists every destination that has or had jobs, sorted.
+func (s *Spool) Destinations() []string { panic("x") }

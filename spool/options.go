@@ -1,0 +1,69 @@
+package spool
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Options are a spool's settings. The zero value of each field means its default.
+type Options struct {
+	// Quota bounds the bytes that the records of instances take, not counting what segments hold ready. 0: no bound
+	// but the disk. Delivered instances are evicted, oldest first, to stay under it; undelivered ones never.
+	Quota int64
+	// MinFree is left free on the file system, in bytes; 1 GiB, or a tenth of a smaller file system. Negative: none.
+	MinFree int64
+	// Retention is the age at which delivered instances are evicted even if there is room. 0: only for room.
+	Retention time.Duration
+	// KeepUnrouted protects instances that never had a job from eviction for room: they go by Retention alone.
+	// Without it they count as delivered, since nobody waits for them.
+	KeepUnrouted bool
+	// CustodyRecords bounds how many records of evicted instances are kept; 1,000,000.
+	CustodyRecords int64
+	// CustodyAge bounds how long they are kept; 400 days.
+	CustodyAge time.Duration
+	// ChangesKept bounds the change sequence that can be read back; 10,000,000.
+	ChangesKept int64
+
+	SegmentSize  int64 // nominal size of a segment in bytes; 256 MiB
+	AllocateStep int64 // reserved ahead in each lane in bytes; 32 MiB
+	MaxWriters   int   // instances being received at once; 256
+	PoolBytes    int64 // dead segments kept to be written again, in bytes; 1 GiB; negative: none
+	ReserveBytes int64 // a file given back when the disk is full, so that the index can still be written; 64 MiB; negative: none
+	MaxPending   int   // instances committed but not indexed yet; beyond, Commit waits; 8192
+
+	Logger     *slog.Logger          // nil discards
+	Registerer prometheus.Registerer // nil registers nothing
+	Now        func() time.Time      // time.Now
+}
+
+func (o Options) withDefaults() Options {
+	def := func(v *int64, d int64) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&o.CustodyRecords, 1_000_000)
+	def(&o.ChangesKept, 10_000_000)
+	def(&o.SegmentSize, 256<<20)
+	def(&o.AllocateStep, 32<<20)
+	def(&o.PoolBytes, 1<<30)
+	def(&o.ReserveBytes, 64<<20)
+	if o.CustodyAge == 0 {
+		o.CustodyAge = 400 * 24 * time.Hour
+	}
+	if o.MaxWriters == 0 {
+		o.MaxWriters = 256
+	}
+	if o.MaxPending == 0 {
+		o.MaxPending = 8192
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}

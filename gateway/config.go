@@ -1,0 +1,312 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"dcmgate/dicom"
+	"dcmgate/forwarder"
+)
+
+// Config is a validated configuration. Load, Parse and Default make one;
+// nothing else should, since New relies on its values being within limits.
+type Config struct {
+	Source          string // the file, or "" for the built-in defaults
+	AETitle         string // the gateway's own
+	DataDir         string
+	Institution     Institution
+	DICOM           DICOM
+	HTTP            HTTP
+	Public          Public
+	Spool           Spool
+	Peers           []Peer
+	Destinations    []Destination
+	Views           []View
+	Retrieve        Retrieve
+	Log             Log
+	ShutdownTimeout time.Duration
+
+	// Notes are sentences about what is valid but deserves attention: keys
+	// that this version does not act on, secrets in plain text.
+	Notes []string
+}
+
+// Institution identifies the hospital in rows and interfaces.
+type Institution struct{ Code, Name, PlatformCode string }
+
+// AcceptPolicy says whose associations are admitted.
+type AcceptPolicy string
+
+// The policies.
+const (
+	AcceptKnown AcceptPolicy = "known" // calling AE titles under peers
+	AcceptAny   AcceptPolicy = "any"   // everybody
+)
+
+// SOPClassPolicy says which storage SOP classes are accepted.
+type SOPClassPolicy string
+
+// The policies.
+const (
+	SOPClassesKnown SOPClassPolicy = "known" // those of the standard
+	SOPClassesAny   SOPClassPolicy = "any"   // private and future ones too
+)
+
+// DICOM configures the association acceptor.
+type DICOM struct {
+	Listen           string // HOST:PORT, "" for none
+	Accept           AcceptPolicy
+	CheckCalledAE    bool
+	MaxAssociations  int
+	MaxPerAddress    int    // 0: no limit of its own
+	MaxPDU           uint32 // bytes of P-DATA-TF offered to senders
+	Window           int    // operations a requestor may have outstanding
+	SOPClasses       SOPClassPolicy
+	TransferSyntaxes TransferSyntaxes
+	Timeouts         ServerTimeouts
+	TLS              ServerTLS
+}
+
+// TransferSyntaxes adjusts the choice among those a sender offers.
+type TransferSyntaxes struct{ Prefer, Refuse, Private []dicom.UID }
+
+// ServerTimeouts bound every state of an accepted association.
+type ServerTimeouts struct {
+	Association time.Duration // ARTIM: connection to request, release to close
+	Idle        time.Duration // between two operations
+	PDU         time.Duration // from a PDU's first byte to its last
+	DIMSE       time.Duration // from one part of a message to the next
+	Write       time.Duration // one answer
+}
+
+// ServerTLS configures the listener for DICOM over TLS.
+type ServerTLS struct {
+	Listen   string // "" for none
+	Cert     string // PEM file, leaf first
+	Key      Secret
+	ClientCA string // PEM file; clients must then present a certificate
+}
+
+// HTTP configures the listener for people and scrapers.
+type HTTP struct{ Listen string }
+
+// Public configures the listener for the standard's clients.
+type Public struct{ Listen string }
+
+// Spool configures storage.
+type Spool struct {
+	Quota       int64         // bytes of payload; 0: no limit but MinFree
+	MinFree     int64         // bytes of the file system kept free
+	Retention   time.Duration // delivered instances older than this are evicted; 0: only by quota
+	SegmentSize int64
+}
+
+// Right is something a peer may do.
+type Right string
+
+// The rights.
+const (
+	RightStore    Right = "store"
+	RightQuery    Right = "query"
+	RightRetrieve Right = "retrieve"
+	RightCommit   Right = "commit"
+)
+
+// Peer is an application entity that may call the gateway.
+type Peer struct {
+	AETitle string
+	Address string         // HOST:PORT it listens on; "" if it is never called
+	From    []netip.Prefix // addresses it may call from; empty: any
+	Allow   []Right
+}
+
+// Destination is an application entity that instances are delivered to.
+type Destination struct {
+	Name             string
+	AETitle          string // called
+	CallingAETitle   string
+	Address          string
+	Associations     int // upper bound
+	Window           int // operations outstanding on one association
+	Batch            int // instances for one association
+	Linger           time.Duration
+	MaxPDU           uint32
+	Calendar         forwarder.Calendar // rate by time of day, Rate included
+	Rates            []string           // the same as written, for people
+	TransferSyntaxes []dicom.UID        // offered beside the stored one
+	Priority         PriorityPolicy
+	Retry            Retry
+	Timeouts         ClientTimeouts
+	TLS              ClientTLS
+}
+
+// PriorityPolicy is a fixed priority, or that of the received C-STORE-RQ.
+type PriorityPolicy string
+
+// The policies.
+const (
+	PriorityReceived PriorityPolicy = "received"
+	PriorityLow      PriorityPolicy = "low"
+	PriorityMedium   PriorityPolicy = "medium"
+	PriorityHigh     PriorityPolicy = "high"
+)
+
+// Retry bounds the repetition of transient failures.
+type Retry struct {
+	Initial, Max time.Duration
+	Attempts     int // 0: without end
+}
+
+// ClientTimeouts bound every state of a requested association.
+type ClientTimeouts struct {
+	Connect     time.Duration
+	Association time.Duration // request to answer, release to close
+	DIMSE       time.Duration // C-STORE-RQ to C-STORE-RSP
+	Write       time.Duration // one burst
+}
+
+// ClientTLS configures DICOM over TLS towards a destination.
+type ClientTLS struct {
+	Enabled    bool
+	CA         string // PEM file; "": the system's
+	Cert       string // PEM file for mutual authentication
+	Key        Secret
+	ServerName string // "": the host of the address
+}
+
+// View is a database that metadata rows are published to.
+type View struct {
+	Name string
+	DSN  Secret
+}
+
+// Retrieve configures the standard's interface 203.
+type Retrieve struct {
+	Signature string // md5, aes or none
+	Clients   []Client
+}
+
+// Client is one caller of interface 203.
+type Client struct {
+	AccessKey    string
+	AccessSecret Secret
+}
+
+// Log configures logging to standard error.
+type Log struct {
+	Level  slog.Level
+	Format string // text or json
+}
+
+// ConfigError is one mistake in a configuration file.
+type ConfigError struct {
+	File         string
+	Line, Column int
+	Path         string // keys to the place, such as destinations[0].address
+	Message      string // what is wrong and what to write instead
+}
+
+// Error formats the mistake as FILE:LINE:COLUMN: PATH: MESSAGE.
+func (e *ConfigError) Error() string {
+	where := fmt.Sprintf("%s:%d:%d: ", e.File, e.Line, e.Column)
+	if e.Path != "" {
+		where += e.Path + ": "
+	}
+	return where + e.Message
+}
+
+// Default returns the configuration of a gateway without a file: loopback
+// listeners, any caller, data under ./dcmgate-data, no destinations.
+func Default() Config {
+	cfg, err := Parse("", nil)
+	if err != nil {
+		panic("gateway: the built-in defaults are not valid: " + err.Error())
+	}
+	cfg.DICOM.Accept = AcceptAny
+	return cfg
+}
+
+// Load reads and validates a configuration file. Mistakes are *ConfigError
+// values joined, every one of the file at once.
+func Load(path string) (Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("configuration: %w; `dcmgate config example` prints one to start from", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxConfigSize+1))
+	if err != nil {
+		return Config{}, fmt.Errorf("configuration: %w", err)
+	}
+	if len(data) > maxConfigSize {
+		return Config{}, fmt.Errorf("configuration: %s is larger than %s", path, formatSize(maxConfigSize))
+	}
+	return Parse(path, data)
+}
+
+// Parse validates the contents of a configuration file; name is used in
+// errors.
+func Parse(name string, data []byte) (Config, error) {
+	var raw rawConfig
+	if errs := parseYAML(name, data, &raw); len(errs) > 0 {
+		return Config{}, joinByLine(errs)
+	}
+	v := &validator{binder: binder{file: name}}
+	cfg := v.config(&raw)
+	if len(v.errs) > 0 {
+		return Config{}, joinByLine(v.errs)
+	}
+	cfg.Source = name
+	cfg.Notes = v.notes
+	return cfg, nil
+}
+
+// joinByLine puts mistakes in the order of the file, which neither binding nor
+// validation follows.
+func joinByLine(errs []error) error {
+	slices.SortStableFunc(errs, func(a, b error) int { return lineOf(a) - lineOf(b) })
+	return errors.Join(errs...)
+}
+
+func lineOf(err error) int {
+	var e *ConfigError
+	if errors.As(err, &e) {
+		return e.Line
+	}
+	return 0
+}
+
+// Destination returns the destination of that name.
+func (c *Config) Destination(name string) (Destination, bool) {
+	for _, d := range c.Destinations {
+		if d.Name == name {
+			return d, true
+		}
+	}
+	return Destination{}, false
+}
+
+// Allows reports whether the peer has a right.
+func (p Peer) Allows(r Right) bool {
+	return slices.Contains(p.Allow, r)
+}
+
+// AdmitsAddress reports whether the peer may call from addr.
+func (p Peer) AdmitsAddress(addr netip.Addr) bool {
+	for _, prefix := range p.From {
+		if prefix.Contains(addr.Unmap()) {
+			return true
+		}
+	}
+	return len(p.From) == 0
+}
+
+// describeRates joins rate rules for people.
+func (d Destination) describeRates() string { return strings.Join(d.Rates, "; ") }

@@ -1,0 +1,169 @@
+package gateway
+
+// Limits on what a configuration file may hold, far above what a site needs.
+const (
+	maxConfigSize  = 1 << 20 // bytes
+	maxListEntries = 1000    // peers, destinations, calendar lines, ...
+	maxKeyLength   = 64
+)
+
+// The raw structs mirror the file: one field per key, in the order of the
+// reference, every leaf as text with its place and its default. config.go
+// turns them into a Config with real types.
+
+type rawConfig struct {
+	stanza
+	AETitle         value            `yaml:"ae_title" default:"DCMGATE"`
+	DataDir         value            `yaml:"data_dir" default:"./dcmgate-data"`
+	Institution     rawInstitution   `yaml:"institution"`
+	DICOM           rawDICOM         `yaml:"dicom"`
+	HTTP            rawHTTP          `yaml:"http"`
+	Public          rawPublic        `yaml:"public"`
+	Spool           rawSpool         `yaml:"spool"`
+	Peers           []rawPeer        `yaml:"peers"`
+	Destinations    []rawDestination `yaml:"destinations"`
+	Views           []rawView        `yaml:"views"`
+	Retrieve        rawRetrieve      `yaml:"retrieve"`
+	Log             rawLog           `yaml:"log"`
+	ShutdownTimeout value            `yaml:"shutdown_timeout" default:"30s"`
+}
+
+type rawInstitution struct {
+	stanza
+	Code         value `yaml:"code"`
+	Name         value `yaml:"name"`
+	PlatformCode value `yaml:"platform_code"`
+}
+
+type rawDICOM struct {
+	stanza
+	Listen           value               `yaml:"listen" default:"127.0.0.1:11112"`
+	Accept           value               `yaml:"accept" default:"known"`
+	CheckCalledAE    value               `yaml:"check_called_ae" default:"false"`
+	MaxAssociations  value               `yaml:"max_associations" default:"100"`
+	MaxPerAddress    value               `yaml:"max_per_address" default:"64"`
+	MaxPDU           value               `yaml:"max_pdu" default:"256KiB"`
+	Window           value               `yaml:"window" default:"16"`
+	SOPClasses       value               `yaml:"sop_classes" default:"any"`
+	TransferSyntaxes rawTransferSyntaxes `yaml:"transfer_syntaxes"`
+	Timeouts         rawServerTimeouts   `yaml:"timeouts"`
+	TLS              rawServerTLS        `yaml:"tls"`
+}
+
+type rawTransferSyntaxes struct {
+	stanza
+	Prefer  []value `yaml:"prefer"`
+	Refuse  []value `yaml:"refuse"`
+	Private []value `yaml:"private"`
+}
+
+type rawServerTimeouts struct {
+	stanza
+	Association value `yaml:"association" default:"30s"`
+	Idle        value `yaml:"idle" default:"10m"`
+	PDU         value `yaml:"pdu" default:"1m"`
+	DIMSE       value `yaml:"dimse" default:"10m"`
+	Write       value `yaml:"write" default:"1m"`
+}
+
+type rawServerTLS struct {
+	stanza
+	Listen   value `yaml:"listen" default:"off"`
+	Cert     value `yaml:"cert"`
+	Key      value `yaml:"key"`
+	ClientCA value `yaml:"client_ca"`
+}
+
+type rawHTTP struct {
+	stanza
+	Listen value `yaml:"listen" default:"127.0.0.1:8080"`
+}
+
+type rawPublic struct {
+	stanza
+	Listen value `yaml:"listen" default:"127.0.0.1:8081"`
+}
+
+type rawSpool struct {
+	stanza
+	Quota       value `yaml:"quota" default:"0"`
+	MinFree     value `yaml:"min_free" default:"2GB"`
+	Retention   value `yaml:"retention" default:"7d"`
+	SegmentSize value `yaml:"segment_size" default:"256MiB"`
+}
+
+type rawPeer struct {
+	stanza
+	AETitle value   `yaml:"ae_title"`
+	Address value   `yaml:"address"`
+	From    []value `yaml:"from"`
+	Allow   []value `yaml:"allow"`
+}
+
+type rawDestination struct {
+	stanza
+	Name             value             `yaml:"name"`
+	AETitle          value             `yaml:"ae_title"`
+	CallingAETitle   value             `yaml:"calling_ae_title"`
+	Address          value             `yaml:"address"`
+	Associations     value             `yaml:"associations" default:"4"`
+	Window           value             `yaml:"window" default:"8"`
+	Batch            value             `yaml:"batch" default:"500"`
+	Linger           value             `yaml:"linger" default:"2s"`
+	MaxPDU           value             `yaml:"max_pdu" default:"1MiB"`
+	Rate             value             `yaml:"rate" default:"unlimited"`
+	Calendar         []value           `yaml:"calendar"`
+	TransferSyntaxes []value           `yaml:"transfer_syntaxes"`
+	Priority         value             `yaml:"priority" default:"received"`
+	Retry            rawRetry          `yaml:"retry"`
+	Timeouts         rawClientTimeouts `yaml:"timeouts"`
+	TLS              rawClientTLS      `yaml:"tls"`
+}
+
+type rawRetry struct {
+	stanza
+	Initial  value `yaml:"initial" default:"5s"`
+	Max      value `yaml:"max" default:"10m"`
+	Attempts value `yaml:"attempts" default:"0"`
+}
+
+type rawClientTimeouts struct {
+	stanza
+	Connect     value `yaml:"connect" default:"10s"`
+	Association value `yaml:"association" default:"30s"`
+	DIMSE       value `yaml:"dimse" default:"2m"`
+	Write       value `yaml:"write" default:"1m"`
+}
+
+type rawClientTLS struct {
+	stanza
+	Enabled    value `yaml:"enabled" default:"false"`
+	CA         value `yaml:"ca"`
+	Cert       value `yaml:"cert"`
+	Key        value `yaml:"key"`
+	ServerName value `yaml:"server_name"`
+}
+
+type rawView struct {
+	stanza
+	Name value `yaml:"name"`
+	DSN  value `yaml:"dsn"`
+}
+
+type rawRetrieve struct {
+	stanza
+	Signature value       `yaml:"signature" default:"md5"`
+	Clients   []rawClient `yaml:"clients"`
+}
+
+type rawClient struct {
+	stanza
+	AccessKey    value `yaml:"access_key"`
+	AccessSecret value `yaml:"access_secret"`
+}
+
+type rawLog struct {
+	stanza
+	Level  value `yaml:"level" default:"info"`
+	Format value `yaml:"format" default:"text"`
+}

@@ -8,7 +8,7 @@
 //     properties a receiver must know ([UID.Encapsulated] and so on), the
 //     Storage SOP Classes, names for logs and pages.
 //   - [FileMeta] writes and reads the header of a Part 10 file: the preamble and
-//     group 0002. [ReadFileHead] also copes with files that lack it.
+//     group 0002. [ReadFileMeta] copes with files that lack any of it.
 //   - [Scanner] picks wanted elements out of a data set while it streams past,
 //     in any transfer syntax, with bounded memory. It is on the receiving path
 //     of every instance and never gets in its way: a data set that cannot be

@@ -310,15 +310,15 @@ func (s *Scanner) delimiter() {
 	switch {
 	case s.tag == tagItem:
 		s.fail("item outside a sequence")
+	case s.tag != tagItemDelimitation && s.tag != tagSequenceDelimitation:
+		s.fail("unknown delimiter")
 	case s.depth == 0:
 		// A delimiter of nothing; senders leave them behind sequences whose
 		// length they gave.
 	case s.tag == tagItemDelimitation:
 		s.close(1)
-	case s.tag == tagSequenceDelimitation:
-		s.close(2) // the item was not closed
 	default:
-		s.fail("unknown delimiter")
+		s.close(2) // the item was not closed
 	}
 }
 

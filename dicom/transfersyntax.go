@@ -1,5 +1,7 @@
 package dicom
 
+import "slices"
+
 // Transfer syntaxes of PS3.6 table A-1, retired ones included.
 const (
 	ImplicitVRLittleEndian                         UID = "1.2.840.10008.1.2"
@@ -157,18 +159,24 @@ var transferSyntaxes = []transferSyntax{
 	{Papyrus3ImplicitVRLittleEndian, "Papyrus 3 Implicit VR Little Endian", implicitVR},
 }
 
+// privateTransferSyntaxes are those met in the field that the rule for unknown
+// ones would get wrong. GE's differs from implicit VR little endian in the byte
+// order of its pixel data only.
+var privateTransferSyntaxes = []transferSyntax{
+	{"1.2.840.113619.5.2", "", implicitVR},
+}
+
 var transferSyntaxByUID = func() map[UID]transferSyntax {
 	m := make(map[UID]transferSyntax, len(transferSyntaxes))
-	for _, ts := range transferSyntaxes {
+	for _, ts := range slices.Concat(transferSyntaxes, privateTransferSyntaxes) {
 		m[ts.uid] = ts
 	}
 	return m
 }()
 
 // encoding returns the properties of transfer syntax u. A syntax nobody told us
-// about is taken for explicit VR little endian with encapsulated pixel data:
-// every syntax added since 1996 was of that kind, and so are the private ones,
-// with the exception of GE's below.
+// about is taken for explicit VR little endian with encapsulated pixel data, as
+// PS3.5 A.4 says of all that were added for compression.
 func (u UID) encoding() encoding {
 	if ts, known := transferSyntaxByUID[u]; known {
 		return ts.encoding

@@ -20,7 +20,7 @@ type DataReader struct {
 //
 // Reads fail with a *[InterruptedError] if a PDU other than P-DATA-TF comes
 // before the end, with a *[FormatError] if a fragment of another context or kind
-// does (PS3.8 annex E: fragments of a message are not interleaved), and with
+// does (PS3.8 E.1: fragments of messages are not interleaved), and with
 // io.ErrUnexpectedEOF if the stream ends.
 func NewDataReader(r *Reader, first Fragment, advance func() (Header, error)) *DataReader {
 	d := &DataReader{r: r, advance: advance}

@@ -64,6 +64,9 @@ func (l Limits) check(h Header) error {
 			return lengthError(h, "%d bytes hold no presentation data value", h.Length)
 		}
 	default:
+		if h.Type == TypeAssociateRJ && h.Length&0xFF == 0xE0 {
+			return lengthError(h, "looks like RDP") // TPKT 03 00 nn nn, X.224 connection request nn E0
+		}
 		if h.Length != fixedLength {
 			return lengthError(h, "%d bytes, must be %d", h.Length, fixedLength)
 		}

@@ -94,10 +94,10 @@ func (w *Writer) PDU(p PDU) error {
 	return err
 }
 
-// Command buffers a command set, in as many fragments as max demands. max is
-// the peer's Maximum-length-received; 0 is no limit.
-func (w *Writer) Command(contextID byte, set []byte, max uint32) error {
-	limit, err := w.fragmentLimit(max)
+// Command buffers a command set, in as many fragments as maximum demands: the
+// peer's Maximum-length-received, 0 for no limit.
+func (w *Writer) Command(contextID byte, set []byte, maximum uint32) error {
+	limit, err := w.fragmentLimit(maximum)
 	if err != nil {
 		return err
 	}
@@ -117,8 +117,8 @@ func (w *Writer) Command(contextID byte, set []byte, max uint32) error {
 	}
 }
 
-// Data buffers a data set read from r, in as many fragments as max and the
-// buffer demand, and writes whenever the buffer is full. It reads straight into
+// Data buffers a data set read from r, in as many fragments as maximum and
+// the buffer demand, and writes whenever the buffer is full. It reads straight into
 // the buffer. size is the number of bytes to read; if it is negative, r is read
 // to io.EOF, one byte ahead, so that the last fragment is flagged. A data set
 // without bytes is one empty last fragment.
@@ -127,8 +127,8 @@ func (w *Writer) Command(contextID byte, set []byte, max uint32) error {
 // ends early the message is incomplete, some of it may have been sent, and only
 // an abort of the association is left; Err tells such a failure from one of the
 // underlying writer.
-func (w *Writer) Data(contextID byte, r io.Reader, size int64, max uint32) (int64, error) {
-	limit, err := w.fragmentLimit(max)
+func (w *Writer) Data(contextID byte, r io.Reader, size int64, maximum uint32) (int64, error) {
+	limit, err := w.fragmentLimit(maximum)
 	if err != nil {
 		return 0, err
 	}
@@ -190,21 +190,21 @@ func (w *Writer) dataToEOF(contextID byte, r io.Reader, limit int) (total int64,
 
 func dataError(err error) error { return fmt.Errorf("reading the data set to send: %w", err) }
 
-// fragmentLimit is how many bytes of a message fit in a PDU of at most max bytes
+// fragmentLimit is how many bytes of a message fit in a PDU of at most maximum bytes
 // behind its header, which is how PS3.8 D.1 counts. It is even where possible:
-// PS3.8 annex E wants fragments even, and some peers insist.
-func (w *Writer) fragmentLimit(max uint32) (int, error) {
+// PS3.8 E.1 wants every fragment even, and some peers insist.
+func (w *Writer) fragmentLimit(maximum uint32) (int, error) {
 	if w.err != nil {
 		return 0, w.err
 	}
-	if max == 0 || max > maxPData {
-		max = maxPData
+	if maximum == 0 || maximum > maxPData {
+		maximum = maxPData
 	}
-	if max <= pdvHeaderLength {
-		return 0, fmt.Errorf("%w: %d", ErrMaximumLength, max)
+	if maximum <= pdvHeaderLength {
+		return 0, fmt.Errorf("%w: %d", ErrMaximumLength, maximum)
 	}
 	// One byte of the buffer is for reading ahead.
-	return even(min(int(max)-pdvHeaderLength, w.size-frameHeaderLength-1)), nil
+	return even(min(int(maximum)-pdvHeaderLength, w.size-frameHeaderLength-1)), nil
 }
 
 func even(n int) int {

@@ -112,9 +112,9 @@ func (d *decoder) room(n, most int) bool {
 }
 
 // sub consumes n bytes as a decoder of their own; adopt takes its error over.
-func (d *decoder) sub(field string, n int) *decoder {
+func (d *decoder) sub(field string, n int) decoder {
 	base := d.base
-	return &decoder{pdu: d.pdu, buf: d.take(field, n), base: base, err: d.err}
+	return decoder{pdu: d.pdu, buf: d.take(field, n), base: base, err: d.err}
 }
 
 func (d *decoder) adopt(sub *decoder) {
@@ -126,13 +126,14 @@ func (d *decoder) adopt(sub *decoder) {
 // items calls f for each item up to the end: type, reserved byte, length of two
 // bytes, value (PS3.8 9.3.1). f ignores the types it does not know.
 func (d *decoder) items(f func(kind byte, item *decoder)) {
+	var item decoder // one for all, since f makes it escape
 	for len(d.buf) > 0 {
 		kind := d.uint8(fieldItemType)
 		d.skip("Reserved", 1)
-		item := d.sub("Item", d.length16(fieldItemLength))
-		if item.err == nil {
-			f(kind, item)
+		item = d.sub("Item", d.length16(fieldItemLength))
+		if d.err == nil {
+			f(kind, &item)
+			d.adopt(&item)
 		}
-		d.adopt(item)
 	}
 }

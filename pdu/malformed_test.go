@@ -370,7 +370,7 @@ func TestCredentialsAreNotPrinted(t *testing.T) {
 		Type: UserIdentityUsernamePasscode, Primary: []byte("bob"), Secondary: []byte("secret")}}}
 	bob := fmt.Sprint([]byte("bob"))
 	for _, format := range []string{"%v", "%+v", "%#v", "%s"} {
-		s := fmt.Sprintf(format+format, rq, rq.UserIdentity)
+		s := fmt.Sprintf(format+format+format, rq, rq.UserIdentity, *rq.UserIdentity)
 		if strings.Contains(s, "secret") || strings.Contains(s, "bob") || strings.Contains(s, bob[1:len(bob)-1]) {
 			t.Errorf("%s prints credentials: %s", format, s)
 		}

@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// DefaultMaximumLength is a good Maximum-length-received to offer: above it
-	// the rate of a loopback association no longer rises. Nothing is allocated
-	// in proportion to it.
+	// DefaultMaximumLength is the Maximum-length-received to offer if there is
+	// no reason for another: headers and system calls no longer count, and a
+	// Reader of the default size holds a PDU of that length whole.
 	DefaultMaximumLength = 256 << 10
 
 	// DefaultMaxAssociateLength bounds association PDUs if [Limits] does not. A
@@ -18,8 +18,9 @@ const (
 
 	defaultReaderSize = DefaultMaximumLength + 64 // a whole PDU with its headers
 
-	// firstSize is the buffer of a Reader that has not met P-DATA yet, so that
-	// connections which never get that far cost little.
+	// firstSize is the buffer of a Reader that has not met a data set of more
+	// than one small fragment yet. Associations that only verify or query, and
+	// connections that never become one, cost little.
 	firstSize = 4 << 10
 
 	// directSize is the least room in the caller's memory worth a read of its
@@ -116,6 +117,10 @@ func NewReader(src io.Reader, size int, l Limits) *Reader {
 	size = max(size, 64) // far more than any header
 	return &Reader{src: src, limits: l, size: size, buf: make([]byte, min(size, firstSize))}
 }
+
+// SetMaxPDataLength replaces the limit of that name. An acceptor learns what it
+// offers only after it has read the request.
+func (r *Reader) SetMaxPDataLength(offered uint32) { r.limits.MaxPDataLength = offered }
 
 // Buffered returns how many bytes have been read from the stream and not yet
 // consumed. Not 0 while waiting for Next means that a PDU has begun.
@@ -216,7 +221,7 @@ func (r *Reader) Fragment() (Fragment, error) {
 		Last:      b[5]&controlLast != 0,
 		Length:    int64(r.fragLeft),
 	}
-	if !f.Command && len(r.buf) < r.size {
+	if len(r.buf) < r.size && !f.Command && (!f.Last || f.Length > int64(len(r.buf))) {
 		r.grow()
 	}
 	return f, nil
@@ -359,7 +364,7 @@ func (r *Reader) fetch(p []byte) (int, error) {
 	return 0, io.ErrNoProgress
 }
 
-// grow gives the buffer its final size, once there is a data set to read.
+// grow gives the buffer its final size.
 func (r *Reader) grow() {
 	buf := make([]byte, r.size)
 	r.w = copy(buf, r.buf[r.r:r.w])

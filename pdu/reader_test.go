@@ -296,6 +296,41 @@ func TestLargeAssociate(t *testing.T) {
 	}
 }
 
+func TestSetMaxPDataLength(t *testing.T) {
+	r := NewReader(bytes.NewReader(wire(pdata(pdv(1, 3, "ab")), pdata(pdv(1, 3, "abc")))), 0, Limits{})
+	r.SetMaxPDataLength(8)
+	if _, err := r.Next(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Skip(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Next(); !isFormat(err, fieldLength, 2) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestReaderGrows: the buffer has its full size only for data sets that need it.
+func TestReaderGrows(t *testing.T) {
+	for name, row := range map[string]struct {
+		pdv   []byte
+		grows bool
+	}{
+		"command":              {pdv(1, 1, pattern(100)), false},
+		"small query":          {pdv(1, 2, pattern(100)), false},
+		"first of many":        {pdv(1, 0, pattern(100)), true},
+		"large whole data set": {pdv(1, 2, pattern(5000)), true},
+	} {
+		r := NewReader(bytes.NewReader(pdata(row.pdv)), 0, Limits{})
+		if err := readAll(r); err != io.EOF {
+			t.Fatal(err)
+		}
+		if (len(r.buf) > firstSize) != row.grows {
+			t.Errorf("%s: buffer of %d bytes", name, len(r.buf))
+		}
+	}
+}
+
 // TestPayloadNotMoved checks what the hot path promises: large reads go
 // straight into the caller's memory.
 func TestPayloadNotMoved(t *testing.T) {

@@ -86,10 +86,10 @@ func (t UserIdentityType) String() string {
 }
 
 // String tells the type only, never a name or secret.
-func (u *UserIdentity) String() string { return u.Type.String() }
+func (u UserIdentity) String() string { return u.Type.String() }
 
 // GoString keeps credentials out of %#v as well.
-func (u *UserIdentity) GoString() string { return "pdu.UserIdentity(" + u.String() + ")" }
+func (u UserIdentity) GoString() string { return "pdu.UserIdentity(" + u.String() + ")" }
 
 func (e *encoder) userInformation(u *UserInformation) {
 	e.item(itemUserInformation, func() {
@@ -237,7 +237,7 @@ func (d *decoder) commonExtended() (c CommonExtendedNegotiation) {
 		c.RelatedSOPClassUIDs = append(c.RelatedSOPClassUIDs,
 			list.sizedUID("Related-general-sop-class-uid-length", "Related-general-sop-class-uid"))
 	}
-	d.adopt(list)
+	d.adopt(&list)
 	return c
 }
 

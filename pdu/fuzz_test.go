@@ -76,12 +76,45 @@ func FuzzReader(f *testing.F) {
 		if !errors.As(err, &fe) && err != io.EOF && err != io.ErrUnexpectedEOF {
 			t.Fatalf("ended with %v", err)
 		}
+		r = NewReader(bytes.NewReader(stream), size, limits)
+		for err = nil; err == nil; {
+			err = readMessage(r)
+		}
+		var ie *InterruptedError
+		if !errors.As(err, &fe) && !errors.As(err, &ie) && err != io.EOF && err != io.ErrUnexpectedEOF {
+			t.Fatalf("messages ended with %v", err)
+		}
 		// The densest item is an empty transfer syntax: 4 bytes for a string
 		// header in a slice that doubles, beside a decoder each.
 		if spent := after.TotalAlloc - before.TotalAlloc; spent > uint64(defaultReaderSize+100*len(stream)+64<<10) {
 			t.Fatalf("%d bytes allocated for %d received", spent, len(stream))
 		}
 	})
+}
+
+// readMessage reads a PDU that is decoded, or the command and data sets that
+// begin in a P-DATA-TF, wherever they end.
+func readMessage(r *Reader) error {
+	h, err := r.Next()
+	if err != nil {
+		return err
+	}
+	if h.Type != TypePData {
+		_, err := r.Decode()
+		return err
+	}
+	for {
+		f, err := r.Fragment()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if _, err := NewDataReader(r, f, r.Next).WriteTo(io.Discard); err != nil {
+			return err
+		}
+	}
 }
 
 // FuzzFragmentation: however a data set is split, both ways of reading it give

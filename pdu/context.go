@@ -85,7 +85,7 @@ func (d *decoder) presentationContext(ids *contextIDs) (c PresentationContext) {
 }
 
 // contextResult tolerates a missing transfer syntax, which is not significant
-// in a refusal and left out by some acceptors then.
+// in a refusal.
 func (d *decoder) contextResult(ids *contextIDs) (c PresentationContextResult) {
 	c.ID = d.contextID(ids)
 	d.skip("Reserved", 1)

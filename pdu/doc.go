@@ -43,7 +43,8 @@
 // Everything read is hostile until parsed. Lengths are checked against what
 // encloses them before anything is allocated, counts are bounded, and whatever
 // is wrong is a [*FormatError] that names the field and the byte as the
-// standard's tables do. Deviations that real peers are known for pass: padded
-// AE titles and UIDs, UIDs over 64 characters, missing user information, fields
-// behind the last one a sub-item defines, unknown items, empty fragments.
+// standard's tables do. Deviations that peers are known for, or that are safely
+// understood, pass: padded AE titles and UIDs, UIDs over 64 characters, missing
+// user information, bytes behind the last field of a sub-item, unknown items,
+// empty fragments.
 package pdu

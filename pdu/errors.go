@@ -8,15 +8,15 @@ import (
 // FormatError says what in a received PDU violates PS3.8 9.3 or the limits
 // given to the [Reader]. It never quotes what the peer sent, so that it may be
 // logged as it is.
+//
+// Where the standard's tables number bytes from 1, Offset counts from 0 as packet
+// analysers do, which is where a technician will look.
 type FormatError struct {
 	PDU    Type   // the PDU it was found in
 	Field  string // the field as the standard's tables name it, such as "Item-length"
 	Offset int64  // where the field begins, in bytes from the first byte of the PDU
 	Reason string
 }
-
-// The standard's tables number bytes from 1, packet analysers from 0; Offset
-// follows the analysers, which is where a technician will look.
 
 // Error names the PDU, the field, its place and what is wrong.
 func (e *FormatError) Error() string {

@@ -117,11 +117,11 @@ func (w *Writer) Command(contextID byte, set []byte, maximum uint32) error {
 	}
 }
 
-// Data buffers a data set read from r, in as many fragments as maximum and
-// the buffer demand, and writes whenever the buffer is full. It reads straight into
+// Data buffers a data set read from r, in as many fragments as maximum and the
+// buffer demand, and writes whenever the buffer is full. It reads straight into
 // the buffer. size is the number of bytes to read; if it is negative, r is read
 // to io.EOF, one byte ahead, so that the last fragment is flagged. A data set
-// without bytes is one empty last fragment.
+// without bytes is one empty last fragment; r may be nil then.
 //
 // It returns the number of bytes of the data set framed so far. If r fails or
 // ends early the message is incomplete, some of it may have been sent, and only

@@ -1,0 +1,194 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	lockName      = "lock"
+	quarantineDir = "quarantine"
+)
+
+// diskDir is the directory of that name.
+type diskDir string
+
+func (d diskDir) path(name string) string { return filepath.Join(string(d), name) }
+
+// lock takes the directory until the result is closed. The kernel gives it back when the process dies, however it dies.
+func (d diskDir) lock() (io.Closer, error) {
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return nil, err
+	}
+	f, err := os.OpenFile(d.path(lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, &LockError{Dir: string(d), Err: err}
+		}
+		return nil, &os.PathError{Op: "flock", Path: d.path(lockName), Err: err}
+	}
+	return f, nil
+}
+
+func (d diskDir) list() ([]entry, error) {
+	des, err := os.ReadDir(string(d))
+	if err != nil {
+		return nil, err
+	}
+	var entries []entry
+	for _, de := range des {
+		var st unix.Stat_t
+		if !de.Type().IsRegular() {
+			continue
+		}
+		if err := unix.Lstat(d.path(de.Name()), &st); err != nil {
+			return nil, &os.PathError{Op: "stat", Path: d.path(de.Name()), Err: err}
+		}
+		entries = append(entries, entry{name: de.Name(), size: st.Size, allocated: st.Blocks * 512})
+	}
+	return entries, nil
+}
+
+func (d diskDir) open(name string) (file, error) {
+	return asFile(os.OpenFile(d.path(name), os.O_RDWR, 0))
+}
+
+func (d diskDir) create(name string) (file, error) {
+	return asFile(os.OpenFile(d.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600))
+}
+
+func asFile(f *os.File, err error) (file, error) {
+	if err != nil {
+		return nil, err
+	}
+	return diskFile{f}, nil
+}
+
+func (d diskDir) rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
+
+func (d diskDir) remove(name string) error { return os.Remove(d.path(name)) }
+
+func (d diskDir) sync() error { return syncDir(string(d)) }
+
+func syncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+func (d diskDir) usage() (free, total int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(string(d), &st); err != nil {
+		return 0, 0, &os.PathError{Op: "statfs", Path: string(d), Err: err}
+	}
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+}
+
+func (d diskDir) quarantine() quarantine { return quarantinePath(d.path(quarantineDir)) }
+
+// quarantinePath is the quarantine directory of that path, made when first needed.
+type quarantinePath string
+
+func (q quarantinePath) count() (int, error) {
+	des, err := os.ReadDir(string(q))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	return len(des), err
+}
+
+// put copies content into a new file and makes it durable, since what it was copied from is overwritten next.
+func (q quarantinePath) put(name string, content io.Reader) error {
+	if err := os.MkdirAll(string(q), 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(filepath.Join(string(q), name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, content)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return errors.Join(syncDir(string(q)), syncDir(filepath.Dir(string(q))))
+}
+
+// diskFile is a file of the operating system.
+type diskFile struct{ *os.File }
+
+func (f diskFile) fd() int { return int(f.Fd()) }
+
+// wrap names the call and the file in an error.
+func (f diskFile) wrap(call string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		err = errors.Join(errUnsupported, err)
+	}
+	return &os.PathError{Op: call, Path: f.Name(), Err: err}
+}
+
+// retried repeats a call that a signal interrupted. Only EINTR: a sync that failed otherwise must not be tried again.
+func retried(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+func (f diskFile) datasync() error {
+	return f.wrap("fdatasync", retried(func() error { return unix.Fdatasync(f.fd()) }))
+}
+
+func (f diskFile) sync() error { return f.Sync() }
+
+func (f diskFile) allocate(off, n int64) error {
+	return f.wrap("fallocate", retried(func() error { return unix.Fallocate(f.fd(), 0, off, n) }))
+}
+
+func (f diskFile) punch(off, n int64) error {
+	return f.wrap("punch", retried(func() error {
+		return unix.Fallocate(f.fd(), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
+	}))
+}
+
+func (f diskFile) truncate(size int64) error { return f.Truncate(size) }
+
+func (f diskFile) flush(off, n int64) {
+	unix.SyncFileRange(f.fd(), off, n, unix.SYNC_FILE_RANGE_WRITE) // advice: Commit's sync finds what this could not do
+}
+
+func (f diskFile) drop(off, n int64) {
+	unix.Fadvise(f.fd(), off, n, unix.FADV_DONTNEED) // advice
+}
+
+func (f diskFile) nextData(off int64) (int64, error) {
+	n, err := unix.Seek(f.fd(), off, unix.SEEK_DATA)
+	if errors.Is(err, unix.ENXIO) {
+		return 0, io.EOF
+	}
+	return n, f.wrap("seek", err)
+}
+
+func (f diskFile) stat() (size, allocated int64, err error) {
+	var st unix.Stat_t
+	err = unix.Fstat(f.fd(), &st)
+	return st.Size, st.Blocks * 512, f.wrap("stat", err)
+}
+
+func (f diskFile) reopen() (*os.File, error) {
+	return os.Open(fmt.Sprintf("/proc/self/fd/%d", f.fd()))
+}

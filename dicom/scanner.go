@@ -96,7 +96,7 @@ type Scanner struct {
 	cursor        int  // in wanted: elements come in ascending order, as a rule
 	offset        int64
 
-	declared encoding
+	declared layout
 	implicit bool
 	big      bool
 	started  bool
@@ -130,7 +130,7 @@ func NewScanner(ts UID, wanted []Tag) *Scanner {
 // Reset makes the Scanner ready for the next data set. It overwrites the
 // values that Value and Elements returned for the last one.
 func (s *Scanner) Reset(ts UID) {
-	s.declared = ts.encoding()
+	s.declared = ts.layout()
 	s.restart()
 	if s.declared&deflated == 0 {
 		s.deflate = nil

@@ -69,21 +69,21 @@ const (
 	Papyrus3ImplicitVRLittleEndian                 UID = "1.2.840.10008.1.20" // retired
 )
 
-// encoding is how a transfer syntax lays out a data set.
-type encoding uint8
+// layout is how a transfer syntax lays out a data set.
+type layout uint8
 
 const (
-	native     encoding = 0 // explicit VR, little endian, native pixel data
-	implicitVR encoding = 1 << iota
+	native     layout = 0 // explicit VR, little endian, native pixel data
+	implicitVR layout = 1 << iota
 	bigEndian
 	deflated
 	encapsulated // pixel data in fragments (PS3.5 A.4)
 )
 
 type transferSyntax struct {
-	uid      UID
-	name     string
-	encoding encoding
+	uid    UID
+	name   string
+	layout layout
 }
 
 // transferSyntaxes is PS3.6 table A-1, rows of type Transfer Syntax, in the
@@ -174,30 +174,30 @@ var transferSyntaxByUID = func() map[UID]transferSyntax {
 	return m
 }()
 
-// encoding returns the properties of transfer syntax u. A syntax nobody told us
+// layout returns the properties of transfer syntax u. A syntax nobody told us
 // about is taken for explicit VR little endian with encapsulated pixel data, as
 // PS3.5 A.4 says of all that were added for compression.
-func (u UID) encoding() encoding {
+func (u UID) layout() layout {
 	if ts, known := transferSyntaxByUID[u]; known {
-		return ts.encoding
+		return ts.layout
 	}
 	return encapsulated
 }
 
 // Encapsulated tells whether pixel data of transfer syntax u is sent in
 // fragments (PS3.5 A.4). True for an unknown transfer syntax.
-func (u UID) Encapsulated() bool { return u.encoding()&encapsulated != 0 }
+func (u UID) Encapsulated() bool { return u.layout()&encapsulated != 0 }
 
 // BigEndian tells whether transfer syntax u is Explicit VR Big Endian.
-func (u UID) BigEndian() bool { return u.encoding()&bigEndian != 0 }
+func (u UID) BigEndian() bool { return u.layout()&bigEndian != 0 }
 
 // ImplicitVR tells whether data sets of transfer syntax u leave out the value
 // representations (PS3.5 7.1.3).
-func (u UID) ImplicitVR() bool { return u.encoding()&implicitVR != 0 }
+func (u UID) ImplicitVR() bool { return u.layout()&implicitVR != 0 }
 
 // Deflated tells whether whole data sets of transfer syntax u are compressed by
 // the deflate algorithm (PS3.5 A.5).
-func (u UID) Deflated() bool { return u.encoding()&deflated != 0 }
+func (u UID) Deflated() bool { return u.layout()&deflated != 0 }
 
 // TransferSyntaxName returns the name PS3.6 gives transfer syntax uid, "" if it
 // is not a transfer syntax of the standard.

@@ -257,24 +257,9 @@ func (s *Scanner) header(b []byte) int {
 	if !s.started {
 		s.detect(b)
 	}
-	tag, length := s.tagAt(b), uint32(0)
-	used, v := shortHeader, &vrs[0]
-	switch {
-	case s.implicit || tag.Group() == tagItem.Group():
-		length = s.uint32At(b[4:])
-	default:
-		var known bool
-		v, known = vrOf(b[4], b[5])
-		// PS3.5 7.1.2: VRs to come are of the long form. What is not even two
-		// capital letters is some toolkit's placeholder, with a short length.
-		if long := v.long || (!known && upper(b[4]) && upper(b[5])); !long {
-			length = uint32(s.uint16At(b[6:]))
-			break
-		}
-		if len(b) < fullHeader {
-			return 0
-		}
-		used, length = fullHeader, s.uint32At(b[8:])
+	tag, v, length, used := readHeader(b, s.implicit, s.big)
+	if used > len(b) {
+		return 0
 	}
 	s.started, s.tag = true, tag
 	switch {
@@ -442,7 +427,7 @@ func (s *Scanner) detect(b []byte) {
 // implicit or big endian, and tells what it is.
 func detectEncoding(b []byte, implicit, big bool) (isImplicit, isBig bool) {
 	_, explicit := vrOf(b[4], b[5])
-	if explicit && (implicit || byteOrder(big).Uint16(b) == misreadGroup) {
+	if explicit && (implicit || uint16At(b, big) == misreadGroup) {
 		return false, binary.BigEndian.Uint16(b) == firstGroup
 	}
 	if !implicit && !upper(b[4]) && !upper(b[5]) &&
@@ -452,27 +437,41 @@ func detectEncoding(b []byte, implicit, big bool) (isImplicit, isBig bool) {
 	return implicit, big
 }
 
-func byteOrder(big bool) binary.ByteOrder {
-	if big {
-		return binary.BigEndian
+// readHeader reads tag, VR and length of an element (PS3.5 7.1) from at least 8
+// bytes. used is the size of the header, 8 or 12; if b is shorter than that,
+// length is not known yet. The VR of implicit encoding, and of anything that is
+// not one, has no name.
+func readHeader(b []byte, implicit, big bool) (tag Tag, v *vr, length uint32, used int) {
+	tag, v = tagAt(b, big), &vrs[0]
+	if implicit || tag.Group() == tagItem.Group() {
+		return tag, v, uint32At(b[4:], big), shortHeader
 	}
-	return binary.LittleEndian
+	v, known := vrOf(b[4], b[5])
+	// PS3.5 7.1.2: VRs to come are of the long form. What is not even two
+	// capital letters is some toolkit's placeholder, with a short length.
+	if long := v.long || (!known && upper(b[4]) && upper(b[5])); !long {
+		return tag, v, uint32(uint16At(b[6:], big)), shortHeader
+	}
+	if len(b) < fullHeader {
+		return tag, v, 0, fullHeader
+	}
+	return tag, v, uint32At(b[8:], big), fullHeader
 }
 
-func (s *Scanner) uint16At(b []byte) uint16 {
-	if s.big {
+func uint16At(b []byte, big bool) uint16 {
+	if big {
 		return binary.BigEndian.Uint16(b)
 	}
 	return binary.LittleEndian.Uint16(b)
 }
 
-func (s *Scanner) uint32At(b []byte) uint32 {
-	if s.big {
+func uint32At(b []byte, big bool) uint32 {
+	if big {
 		return binary.BigEndian.Uint32(b)
 	}
 	return binary.LittleEndian.Uint32(b)
 }
 
-func (s *Scanner) tagAt(b []byte) Tag {
-	return NewTag(s.uint16At(b), s.uint16At(b[2:]))
+func tagAt(b []byte, big bool) Tag {
+	return NewTag(uint16At(b, big), uint16At(b[2:], big))
 }

@@ -6,6 +6,8 @@ type vr struct {
 	// long tells that the explicit encoding has two reserved bytes and a
 	// 32-bit length (PS3.5 table 7.1-1), not a 16-bit length (table 7.1-2).
 	long bool
+	// text tells that the value is made of characters.
+	text bool
 	// fixed tells that the characters of the value are those of the default
 	// repertoire whatever Specific Character Set says (PS3.5 6.1.2.2).
 	fixed bool
@@ -16,39 +18,39 @@ type vr struct {
 // vrs is PS3.5 table 6.2-1.
 var vrs = [...]vr{
 	{}, // what is not a VR
-	{name: "AE", fixed: true},
-	{name: "AS", fixed: true},
+	{name: "AE", text: true, fixed: true},
+	{name: "AS", text: true, fixed: true},
 	{name: "AT"},
-	{name: "CS", fixed: true},
-	{name: "DA", fixed: true},
-	{name: "DS", fixed: true},
-	{name: "DT", fixed: true},
+	{name: "CS", text: true, fixed: true},
+	{name: "DA", text: true, fixed: true},
+	{name: "DS", text: true, fixed: true},
+	{name: "DT", text: true, fixed: true},
 	{name: "FD"},
 	{name: "FL"},
-	{name: "IS", fixed: true},
-	{name: "LO"},
-	{name: "LT"},
+	{name: "IS", text: true, fixed: true},
+	{name: "LO", text: true},
+	{name: "LT", text: true},
 	{name: "OB", long: true, open: true},
 	{name: "OD", long: true},
 	{name: "OF", long: true},
 	{name: "OL", long: true},
 	{name: "OV", long: true},
 	{name: "OW", long: true, open: true},
-	{name: "PN"},
-	{name: "SH"},
+	{name: "PN", text: true},
+	{name: "SH", text: true},
 	{name: "SL"},
 	{name: "SQ", long: true, open: true},
 	{name: "SS"},
-	{name: "ST"},
+	{name: "ST", text: true},
 	{name: "SV", long: true},
-	{name: "TM", fixed: true},
-	{name: "UC", long: true},
-	{name: "UI", fixed: true},
+	{name: "TM", text: true, fixed: true},
+	{name: "UC", long: true, text: true},
+	{name: "UI", text: true, fixed: true},
 	{name: "UL"},
 	{name: "UN", long: true, open: true},
-	{name: "UR", long: true, fixed: true},
+	{name: "UR", long: true, text: true, fixed: true},
 	{name: "US"},
-	{name: "UT", long: true},
+	{name: "UT", long: true, text: true},
 	{name: "UV", long: true},
 }
 

@@ -66,8 +66,9 @@ func (l *lane) datasync() error {
 	return nil
 }
 
-// headerIn puts the header of the record, for the segment d, in the record's first block.
-func (c *commit) headerIn(d identity, first []byte) (header, uint32) {
+// headerIn puts the header of the record, for the segment d and back bytes behind the first of its group, into the
+// record's first block.
+func (c *commit) headerIn(d identity, back int64, first []byte) (header, uint32) {
 	h := header{
 		identity:      d,
 		length:        recordLength(c.w.size, len(c.meta)),
@@ -75,6 +76,7 @@ func (c *commit) headerIn(d identity, first []byte) (header, uint32) {
 		headerLength:  uint32(c.header),
 		metaLength:    uint32(len(c.meta)),
 		headerCRC:     checksum(first[headerSize : headerSize+c.header]),
+		back:          uint32(back / Alignment),
 	}
 	return h, h.put(first)
 }
@@ -99,7 +101,7 @@ func (c *commit) writeLong() error {
 	if w.written == 0 {
 		first = w.buf[:Alignment] // flush takes it to head
 	}
-	h, crc := c.headerIn(w.lane.seg.identity, first)
+	h, crc := c.headerIn(w.lane.seg.identity, 0, first)
 	w.mem.tail = h.appendTrailer(append(w.mem.tail[:0], c.meta...), c.digest, crc)
 	if err := w.append(w.mem.tail); err != nil {
 		return err

@@ -4,7 +4,8 @@ import "errors"
 
 // Free gives the blocks of a record back to the file system, at once or when the last Payload on it is closed, and
 // OpenPayload answers ErrGone from now on. What is gone already is no error. Nothing is noted on disk: the tombstone is
-// the index's, and after a loss of power the bytes may be there again, so Free what the index says is deleted.
+// the index's, and after a loss of power some or all of the bytes may be there again, so that the record shows up as
+// whole or as damaged: free again what the index says is deleted.
 func (s *Store) Free(l Location) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -48,7 +49,7 @@ func (s *Store) free(g *segment, l Location, f file) error {
 func (s *Store) punch(g *segment, l Location, f file) error {
 	err := f.punch(l.Offset, l.Length)
 	if errors.Is(err, errUnsupported) {
-		err = wipe(f, l)
+		err = wipe(f, l.Offset, l.Length)
 	}
 	if err != nil {
 		return failed("free record", g.id, err)
@@ -57,9 +58,9 @@ func (s *Store) punch(g *segment, l Location, f file) error {
 	return nil
 }
 
-// wipe overwrites a record with zeros.
-func wipe(f file, l Location) error {
-	for at := l.Offset; at < l.Offset+l.Length; at += Alignment {
+// wipe overwrites whole blocks with zeros.
+func wipe(f file, offset, length int64) error {
+	for at := offset; at < offset+length; at += Alignment {
 		if _, err := f.WriteAt(zeros[:], at); err != nil {
 			return err
 		}

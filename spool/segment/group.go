@@ -87,7 +87,7 @@ func writeGroup(l *lane, batch []*commit) {
 	err := func() error {
 		at := l.offset
 		for _, c := range batch {
-			b := c.bytes(l.seg.identity, at)
+			b := c.bytes(l, at)
 			if _, err := l.f.WriteAt(b, at); err != nil {
 				return failed("write", l.seg.id, err)
 			}
@@ -107,10 +107,10 @@ func writeGroup(l *lane, batch []*commit) {
 	}
 }
 
-// bytes completes the record for the segment d, where it will be at offset, and returns all of it.
-func (c *commit) bytes(d identity, offset int64) []byte {
+// bytes completes the record, which will be at offset in the segment of l, and returns all of it.
+func (c *commit) bytes(l *lane, offset int64) []byte {
 	w := c.w
-	h, crc := c.headerIn(d, w.buf)
+	h, crc := c.headerIn(l.seg.identity, offset-l.offset, w.buf)
 	w.buf = append(w.buf, c.meta...)
 	w.buf = h.appendTrailer(w.buf, c.digest, crc)
 	w.pad()

@@ -19,7 +19,7 @@ import (
 //	40  8  length of the payload
 //	48  4  length of the metadata
 //	52  4  CRC-32C of the payload's Part 10 header
-//	56  4  zero
+//	56  4  blocks from the first record of its commit group to this one
 //	60  4  CRC-32C of the 60 bytes before
 //	payload, metadata
 //	trailer, 64 bytes
@@ -66,6 +66,7 @@ type header struct {
 	headerLength  uint32 // of the payload's Part 10 header
 	metaLength    uint32
 	headerCRC     uint32 // of the payload's Part 10 header
+	back          uint32 // blocks from the first record that was synced together with this one
 }
 
 // recordLength is the length on disk of a record with such a payload and metadata.
@@ -88,6 +89,7 @@ func (h header) put(b []byte) uint32 {
 	le.PutUint64(b[40:], uint64(h.payloadLength))
 	le.PutUint32(b[48:], h.metaLength)
 	le.PutUint32(b[52:], h.headerCRC)
+	le.PutUint32(b[56:], h.back)
 	crc := checksum(b[:60])
 	le.PutUint32(b[60:], crc)
 	return crc
@@ -113,6 +115,7 @@ func parseHeader(b []byte) (header, bool) {
 		headerLength:  le.Uint32(b[12:]),
 		metaLength:    le.Uint32(b[48:]),
 		headerCRC:     le.Uint32(b[52:]),
+		back:          le.Uint32(b[56:]),
 	}
 	return h, h.consistent()
 }

@@ -67,7 +67,7 @@ func (s *Store) replay(g *segment, from Checkpoint, report *Report, fn func(Reco
 	if usable {
 		usable = s.cut(&w, f)
 	} else {
-		w.close(g.end)
+		w.close()
 	}
 	report.Ends[g.id] = Checkpoint{g.generation, w.end}
 	if !s.adoptLane(g, f, w.end, usable) {
@@ -108,55 +108,56 @@ func (s *Store) adoptLane(g *segment, f file, end int64, usable bool) bool {
 	return true
 }
 
-// close ends the walk of a segment that takes no more records. If a seal says where they end, what is not whole before is
-// damaged.
-func (w *walk) close(end int64) {
-	if w.seg.sealed {
-		w.settle(end)
-		w.end = end
-		return
-	}
-	w.report.Damaged = append(w.report.Damaged, w.suspect...)
-	if n := len(w.suspect); n > 0 {
-		w.end = w.suspect[n-1].Offset + w.suspect[n-1].Length
-	}
-}
-
-// cut sets aside what the walk left behind the last whole record, and reports whether writing can go on there. A single header
-// is a record that was being written, since a lane writes one at a time. Anything else is damage.
+// cut sets aside what was being written when the process died, and reports whether writing can go on behind the last
+// whole record. It cannot where the end cannot be read.
 func (s *Store) cut(w *walk, f file) bool {
-	g := w.seg
-	switch {
-	case len(w.suspect) == 0 && w.gap.err == nil:
-		return true
-	case len(w.suspect) == 1 && w.suspect[0].Offset == w.end && w.gap.err == nil:
-		torn := w.suspect[0]
-		w.report.Torn = append(w.report.Torn, torn)
-		return s.setAside(torn, f, w.report) == nil
-	}
-	w.close(g.end)
-	if w.gap.err != nil {
+	if w.tail.err != nil {
+		w.close()
 		w.report.Damaged = append(w.report.Damaged, Range{
-			Segment: g.id, Offset: w.end, Length: g.end - w.end, Reason: unreadable(w.gap.err, "end of the segment"),
+			Segment: w.seg.id, Offset: w.end, Length: w.seg.end - w.end, Reason: unreadable(w.tail.err, "end of the segment"),
 		})
+		return false
 	}
-	return false
+	for _, torn := range w.pending {
+		w.report.Torn = append(w.report.Torn, torn.Range)
+		if s.setAside(torn, f, w.end, w.report) != nil {
+			return false
+		}
+	}
+	if len(w.pending) == 0 {
+		return true
+	}
+	return f.datasync() == nil
 }
 
-// setAside copies a torn record to the quarantine directory and takes its header away, so that it is met only once.
-func (s *Store) setAside(torn Range, f file, report *Report) error {
-	q := s.disk.quarantine()
-	if n, err := q.count(); err == nil && n < maxQuarantined {
-		name := fmt.Sprintf("%08x-%d-%s.torn", uint32(torn.Segment), torn.Offset, s.o.Now().UTC().Format("20060102T150405.000000000"))
-		content := io.NewSectionReader(f, torn.Offset, min(torn.Length, maxQuarantineSize))
-		if err := q.put(name, content); err == nil {
-			report.Quarantined = append(report.Quarantined, name)
-		} // a full disk must not keep the gateway from starting, and nobody was told that this record is safe
+// setAside copies a torn record to the quarantine directory and takes it away, so that it is met only once. Before end,
+// where nothing is written any more, that is a hole; behind it the next records need the blocks.
+func (s *Store) setAside(torn doubt, f file, end int64, report *Report) error {
+	if torn.header {
+		s.quarantine(torn.Range, f, report)
 	}
-	if _, err := f.WriteAt(zeros[:], torn.Offset); err != nil {
+	if torn.Offset < end {
+		err := f.punch(torn.Offset, torn.Length)
+		if errors.Is(err, errUnsupported) {
+			err = wipe(f, torn.Offset, torn.Length)
+		}
 		return err
 	}
-	return f.datasync()
+	_, err := f.WriteAt(zeros[:], torn.Offset)
+	return err
+}
+
+// quarantine copies a range of a segment to a file for people to look at. That it cannot must not keep the gateway from
+// starting: nobody was told that these bytes are safe.
+func (s *Store) quarantine(r Range, f file, report *Report) {
+	q := s.disk.quarantine()
+	if n, err := q.count(); err != nil || n >= maxQuarantined {
+		return
+	}
+	name := fmt.Sprintf("%08x-%d-%s.torn", uint32(r.Segment), r.Offset, s.o.Now().UTC().Format("20060102T150405.000000000"))
+	if err := q.put(name, io.NewSectionReader(f, r.Offset, min(r.Length, maxQuarantineSize))); err == nil {
+		report.Quarantined = append(report.Quarantined, name)
+	}
 }
 
 // ScanAll reports to fn every whole record of every segment in use, in the order of generations and offsets, so that an index can
@@ -196,11 +197,12 @@ func (s *Store) scan(g *segment, report *Report, fn func(Record) error) error {
 	if err := w.run(firstRecord, limit); err != nil {
 		return err
 	}
-	report.Ends[g.id] = Checkpoint{g.generation, w.end}
-	if len(w.suspect) == 1 && w.gap.err == nil {
-		report.Torn = append(report.Torn, w.suspect...)
-	} else {
-		report.Damaged = append(report.Damaged, w.suspect...)
+	if g.sealed {
+		w.close()
 	}
+	for _, d := range w.pending {
+		report.Torn = append(report.Torn, d.Range)
+	}
+	report.Ends[g.id] = Checkpoint{g.generation, w.end}
 	return nil
 }

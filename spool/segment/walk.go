@@ -1,5 +1,7 @@
 package segment
 
+import "math"
+
 // Report says what Replay or ScanAll met.
 type Report struct {
 	Records     int
@@ -11,43 +13,44 @@ type Report struct {
 }
 
 // walk is one pass over a segment's records.
+//
+// Several small records may be synced together, so a loss of power may leave any of the last group whole and any not;
+// none of those was acknowledged. What is not whole before the last group was acknowledged, and is damaged.
 type walk struct {
 	*scanner
 	seg    *segment
 	report *Report
 	fn     func(Record) error
 
-	end     int64   // behind the last whole record
-	suspect []Range // behind end: headers without a whole record
-	gap     gap     // behind end: what was there besides
+	end     int64   // behind the last whole or damaged record
+	pending []doubt // what is not whole in the last group met
+	tail    gap     // behind everything
 }
 
-// run reports every whole record in [start, limit) and leaves in w what came behind the last one. A record that is not
-// whole does not end the walk: whole ones behind it were acknowledged, so it is damaged and they are not.
+// doubt is a range without a whole record.
+type doubt struct {
+	Range
+	header bool // it begins with a header
+}
+
+// run reports every whole record in [start, limit). One that is not whole does not end the walk.
 func (w *walk) run(start, limit int64) error {
 	w.end = start
 	for at := start; at < limit; {
-		h, ok, err := w.headerAt(at)
+		h, ok := w.next(at, limit)
 		if !ok {
-			if h, ok = w.resume(at, limit, err); !ok {
-				return nil
-			}
-		}
-		if h, ok = w.fresh(h); !ok {
-			at = h.offset + Alignment
-			continue
-		}
-		if at = h.offset + h.length; at > limit {
-			w.doubt(h, limit, "record is longer than its segment")
 			return nil
 		}
-		rec, reason, err := w.check(h)
+		w.settle(h.offset - int64(h.back)*Alignment)
+		if at = h.offset + h.length; at > limit {
+			w.doubt(h.offset, limit, "record is longer than its segment", true)
+			return nil
+		}
+		rec, reason, _ := w.check(h)
 		if reason != "" {
-			w.doubt(h, at, reason)
-			w.gap.err = first(w.gap.err, err)
+			w.doubt(h.offset, at, reason, true)
 			continue
 		}
-		w.settle(h.offset)
 		w.end = at
 		w.report.Records++
 		w.report.Bytes += h.length
@@ -58,46 +61,80 @@ func (w *walk) run(start, limit int64) error {
 	return nil
 }
 
+// next gives the header at a place, or the next one behind it. What it passes over is in doubt, unless it is a hole: those
+// Free leaves.
+func (w *walk) next(at, limit int64) (found, bool) {
+	var g gap
+	for from := at; ; g.junk = true {
+		h, ok, err := w.headerAt(from)
+		if !ok {
+			var more gap
+			h, ok, more = w.seek(from, limit)
+			g.add(more)
+			g.add(gap{junk: err != nil, err: err})
+		}
+		if !ok {
+			w.tail = g
+			return h, false
+		}
+		if again, ok := w.fresh(h); ok {
+			if g.junk && h.offset > at {
+				w.doubt(at, h.offset, g.reason(), false)
+			}
+			return again, true
+		}
+		from = h.offset + Alignment
+	}
+}
+
 // fresh reads the header h again from the disk, and sees to it that the rest of its record is read from there: after a
 // sync that failed, the page cache may show as clean what never reached the disk.
 func (w *walk) fresh(h found) (found, bool) {
 	w.f.drop(h.offset, h.length)
-	again, ok, err := w.headerAt(h.offset)
-	if !ok {
-		w.gap.junk, w.gap.err = true, first(w.gap.err, err)
-		return h, false
+	again, ok, _ := w.headerAt(h.offset)
+	return again, ok
+}
+
+// doubt notes that there is no whole record in [from, to).
+func (w *walk) doubt(from, to int64, reason string, header bool) {
+	r := Range{Segment: w.seg.id, Offset: from, Length: to - from, Reason: reason}
+	w.pending = append(w.pending, doubt{r, header})
+}
+
+// settle is called when a group was found to begin at start: whatever is in doubt before it is damaged. Damaged ranges
+// are left in place, so records end behind them.
+func (w *walk) settle(start int64) {
+	n := 0
+	for _, d := range w.pending {
+		if d.Offset >= start {
+			break
+		}
+		w.report.Damaged = append(w.report.Damaged, d.Range)
+		w.end = max(w.end, d.Offset+d.Length)
+		n++
 	}
-	return again, true
+	w.pending = w.pending[n:]
 }
 
-// resume looks for a header behind at, where there is none, or none that can be read.
-func (w *walk) resume(at, limit int64, err error) (found, bool) {
-	h, ok, g := w.seek(at, limit)
-	w.gap.junk = w.gap.junk || g.junk
-	w.gap.err = first(w.gap.err, first(err, g.err))
-	return h, ok
-}
-
-// doubt notes a header whose record is not whole.
-func (w *walk) doubt(h found, end int64, reason string) {
-	w.suspect = append(w.suspect, Range{Segment: w.seg.id, Offset: h.offset, Length: end - h.offset, Reason: reason})
-}
-
-// settle is called when a whole record was found at offset: what is not whole before it is damaged. Holes are not, they
-// are what Free leaves.
-func (w *walk) settle(offset int64) {
-	if w.gap.junk && len(w.suspect) == 0 {
-		w.report.Damaged = append(w.report.Damaged, Range{
-			Segment: w.seg.id, Offset: w.end, Length: offset - w.end, Reason: "no record where one should be",
-		})
+// close ends the walk of a segment that takes no more records: there is no group under way, so all doubt is damage.
+func (w *walk) close() {
+	w.settle(math.MaxInt64)
+	if w.seg.sealed {
+		w.end = w.seg.end
 	}
-	w.report.Damaged = append(w.report.Damaged, w.suspect...)
-	w.suspect, w.gap = nil, gap{}
 }
 
-func first(a, b error) error {
-	if a != nil {
-		return a
+// add merges what was met in another part of a gap.
+func (g *gap) add(other gap) {
+	g.junk = g.junk || other.junk
+	if g.err == nil {
+		g.err = other.err
 	}
-	return b
+}
+
+func (g gap) reason() string {
+	if g.err != nil {
+		return unreadable(g.err, "record")
+	}
+	return "no record where one should be"
 }

@@ -166,14 +166,14 @@ func (f *metaReader) skipPreamble() error {
 // is of another group, or there is none.
 func (f *metaReader) element() (more bool, err error) {
 	head, err := f.r.Peek(fullHeader)
-	if len(head) < shortHeader {
-		if err == io.EOF {
-			return false, nil
-		}
+	if err != nil && err != io.EOF {
 		return false, readError(err)
 	}
-	if binary.LittleEndian.Uint16(head) != groupFileMeta {
+	if len(head) < 2 || binary.LittleEndian.Uint16(head) != groupFileMeta {
 		return false, nil
+	}
+	if len(head) < shortHeader {
+		return false, f.fail(NewTag(groupFileMeta, 0), "ends within an element header")
 	}
 	if f.offset == f.end && f.meta.TransferSyntaxUID.Deflated() {
 		// A deflated data set begins with any bytes, also with those of an
@@ -270,13 +270,24 @@ func (f *metaReader) complete() error {
 		return readError(err)
 	}
 	if f.meta.TransferSyntaxUID == "" {
-		if f.meta.TransferSyntaxUID, err = guessTransferSyntax(head); err != nil {
-			return err
+		if !f.guess(head) {
+			return ErrNotDICOM
 		}
-		f.meta.Guessed = true
 	}
 	f.fromDataSet(head)
 	return nil
+}
+
+// guess sets the transfer syntax by what the data set looks like. A file that
+// has File Meta Information is a DICOM file even if its data set is empty or
+// makes no sense, and gets the default transfer syntax of PS3.5 10.1.
+func (f *metaReader) guess(head []byte) (ok bool) {
+	f.meta.Guessed = true
+	f.meta.TransferSyntaxUID, ok = guessTransferSyntax(head)
+	if !ok && f.offset > 0 {
+		f.meta.TransferSyntaxUID, ok = ImplicitVRLittleEndian, true
+	}
+	return ok
 }
 
 // fromDataSet takes SOP class and instance from the begin of the data set.
@@ -296,22 +307,22 @@ func (f *metaReader) fromDataSet(head []byte) {
 // guessTransferSyntax tells the three plain transfer syntaxes apart by the
 // first element. Encapsulated pixel data does not show there; explicit VR
 // little endian is close enough to find one's way.
-func guessTransferSyntax(head []byte) (UID, error) {
+func guessTransferSyntax(head []byte) (uid UID, ok bool) {
 	if len(head) < shortHeader {
-		return "", ErrNotDICOM
+		return "", false
 	}
 	_, explicit := vrOf(head[4], head[5])
-	little, big := binary.LittleEndian.Uint16(head), binary.BigEndian.Uint16(head)
+	little, big := uint16At(head, false), uint16At(head, true)
 	switch {
 	case explicit && big >= firstGroup && big < little:
-		return ExplicitVRBigEndian, nil
+		return ExplicitVRBigEndian, true
 	case explicit && little >= firstGroup:
-		return ExplicitVRLittleEndian, nil
-	case !explicit && little >= firstGroup && little <= groupPlausible &&
-		binary.LittleEndian.Uint32(head[4:]) < plausibleFirstLength:
-		return ImplicitVRLittleEndian, nil
+		return ExplicitVRLittleEndian, true
+	case !explicit && little >= firstGroup && TagVR(tagAt(head, false)) != "" &&
+		uint32At(head[4:], false) < plausibleFirstLength:
+		return ImplicitVRLittleEndian, true
 	}
-	return "", ErrNotDICOM
+	return "", false
 }
 
 func (f *metaReader) discardElement(tag Tag, length int64) error {

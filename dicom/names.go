@@ -45,6 +45,7 @@ var ownDictionary = sync.OnceValue(func() dictionary {
 
 // attributeOf looks a tag up; of one that nobody knows the parts are empty.
 func attributeOf(tag Tag) attribute {
+	tag = canonicalTag(tag)
 	if a, ok := ownDictionary().attributes[tag]; ok {
 		return a
 	}
@@ -56,20 +57,20 @@ func attributeOf(tag Tag) attribute {
 	case tag.Element() == 0 && tag.Group() > groupFileMeta:
 		return attribute{"UL", "GroupLength"} // PS3.5 7.2
 	}
-	info, err := dicomtag.Find(dicomtag.Tag{Group: canonicalGroup(tag.Group()), Element: tag.Element()})
+	info, err := dicomtag.Find(dicomtag.Tag{Group: tag.Group(), Element: tag.Element()})
 	if err != nil || info.VR == "NA" {
 		return attribute{keyword: info.Name}
 	}
 	return attribute{info.VR, strings.TrimPrefix(info.Name, retiredPrefix)}
 }
 
-// canonicalGroup maps the repeating groups of curves (50xx) and overlays (60xx)
-// to the first of them, which is the one the dictionary has (PS3.5 7.6).
-func canonicalGroup(group uint16) uint16 {
-	if base := group &^ 0x00FF; (base == 0x5000 || base == 0x6000) && group&1 == 0 {
-		return base
+// canonicalTag maps the repeating groups of curves (50xx) and overlays (60xx) to
+// the first of them, which is the one the dictionary has (PS3.5 7.6).
+func canonicalTag(tag Tag) Tag {
+	if base := tag.Group() & 0xFF00; (base == 0x5000 || base == 0x6000) && !tag.Private() {
+		return NewTag(base, tag.Element())
 	}
-	return group
+	return tag
 }
 
 // TagName returns the keyword of PS3.6 for a tag, such as "PatientName", and ""

@@ -38,7 +38,6 @@ const (
 	firstGroup           uint16 = 0x0008 // with which instances begin
 	misreadGroup         uint16 = 0x0800 // the same in the wrong byte order
 	plausibleFirstLength        = 64 << 10
-	groupPlausible       uint16 = 0x7FE0 // the last group of a data set
 )
 
 // FormatError says where and why a data set or file header cannot be

@@ -1,0 +1,275 @@
+package dimse
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/pdu"
+)
+
+// ServerOptions configures a Server. Zero values choose the defaults given.
+type ServerOptions struct {
+	Timeouts
+
+	// MaxAssociations is how many associations are open at once; a request beyond that is
+	// rejected (transient, local limit exceeded). Default 100.
+	MaxAssociations int
+	// MaxPerAddress is the same for one IPv4 address or IPv6 /64. Default: no limit of its own.
+	MaxPerAddress int
+	// ReservedForEcho are places beyond both limits for requests that propose nothing but
+	// Verification, so that a busy gateway can still be tested. Default 1; negative: none.
+	ReservedForEcho int
+	// MaxHalfOpen bounds the connections that have not sent their request yet or are about to be
+	// closed; any beyond are closed at once. One address gets half of them. Default 128.
+	MaxHalfOpen int
+	// MaximumLength is the longest P-DATA-TF we offer to receive, in bytes. Default
+	// pdu.DefaultMaximumLength.
+	MaximumLength uint32
+
+	TLS        *tls.Config           // nil: none. TLS 1.2 is the least unless MinVersion is set.
+	Logger     *slog.Logger          // nil: discard
+	Registerer prometheus.Registerer // nil: metrics are kept for nobody
+}
+
+func (o ServerOptions) withDefaults() ServerOptions {
+	o.Timeouts = o.Timeouts.withDefaults(time.Minute)
+	if o.MaxAssociations <= 0 {
+		o.MaxAssociations = 100
+	}
+	switch {
+	case o.ReservedForEcho == 0:
+		o.ReservedForEcho = 1
+	case o.ReservedForEcho < 0:
+		o.ReservedForEcho = 0
+	}
+	if o.MaxHalfOpen <= 0 {
+		o.MaxHalfOpen = 128
+	}
+	if o.MaximumLength == 0 {
+		o.MaximumLength = pdu.DefaultMaximumLength
+	}
+	o.TLS = tlsConfig(o.TLS)
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// Server accepts associations. It is safe for concurrent use.
+type Server struct {
+	handler   Handler
+	options   ServerOptions
+	metrics   *instruments
+	log       logger
+	admission *admission
+	refusals  *suppressor
+
+	mu        sync.Mutex
+	closing   bool
+	listeners map[net.Listener]struct{}
+	open      map[*Association]struct{}
+	wg        sync.WaitGroup // a count per connection, Add under mu while not closing
+}
+
+type logger = *slog.Logger
+
+// NewServer returns a Server that has not started anything. It fails if its metrics cannot be
+// registered.
+func NewServer(h Handler, o ServerOptions) (*Server, error) {
+	o = o.withDefaults()
+	m, err := newInstruments(o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		handler: h, options: o, metrics: m, log: o.Logger,
+		admission: newAdmission(o),
+		refusals:  newSuppressor(),
+		listeners: make(map[net.Listener]struct{}),
+		open:      make(map[*Association]struct{}),
+	}, nil
+}
+
+// Serve accepts connections on l until Shutdown or Close, and then returns nil; or the error
+// that keeps l from accepting. It closes l. Several listeners may be served.
+func (s *Server) Serve(l net.Listener) error {
+	if !s.listen(l) {
+		return l.Close()
+	}
+	defer s.unlisten(l)
+	delay := time.Duration(0)
+	for {
+		conn, err := l.Accept()
+		if err == nil {
+			delay = 0
+			s.accept(conn)
+			continue
+		}
+		if s.isClosing() {
+			return nil
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		// Running out of file descriptors passes as associations end; a busy loop would not help.
+		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+		s.log.Warn("cannot accept connections; is the limit of open files high enough?", "error", err, "retry", delay)
+		time.Sleep(delay)
+	}
+}
+
+func (s *Server) listen(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.listeners[l] = struct{}{}
+	return true
+}
+
+func (s *Server) unlisten(l net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, l)
+	_ = l.Close()
+}
+
+func (s *Server) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+// accept starts the life of a connection, or closes it at once if too many are half-open.
+func (s *Server) accept(conn net.Conn) {
+	tuned := tune(conn)
+	if s.options.TLS != nil {
+		tuned = tls.Server(tuned, s.options.TLS)
+	}
+	a := s.newInbound(tuned)
+	if s.admission.full() {
+		a.limits.ARTIM = min(a.limits.ARTIM, overloadARTIM)
+	}
+	if !s.enter(a) {
+		a.cancel()
+		_ = conn.Close()
+		return
+	}
+	go func() {
+		defer s.leave(a)
+		s.serveConnection(a)
+	}()
+}
+
+// overloadARTIM is ARTIM for connections that will most likely be rejected.
+const overloadARTIM = 5 * time.Second
+
+func (s *Server) enter(a *Association) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	if !s.admission.enter(a) {
+		s.metrics.requests[inbound][outcomeOverload].Inc()
+		s.refused(a, "connection closed at once",
+			errors.New("too many connections have not sent an association request; look for a port scanner or a peer that opens connections and leaves them"))
+		return false
+	}
+	s.open[a] = struct{}{}
+	s.wg.Add(1)
+	return true
+}
+
+// leave ends the connection's goroutine and gives back what it occupied.
+func (s *Server) leave(a *Association) {
+	a.stop()
+	s.admission.leave(a)
+	s.report(a)
+	if a.onClosed != nil {
+		a.onClosed(a.summary())
+	}
+	s.mu.Lock()
+	delete(s.open, a)
+	s.mu.Unlock()
+	s.wg.Done()
+}
+
+// Shutdown stops accepting and ends associations in order: operations that have begun are
+// answered; an association without any is given half a second to be released, then aborted, as
+// it is when it asks for more. When ctx ends first the rest is aborted as Close does, and ctx's
+// error returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	for _, a := range s.stopAccepting() {
+		a.drainOut()
+	}
+	quiet := make(chan struct{})
+	go func() {
+		s.wg.Wait()
+		close(quiet)
+	}()
+	select {
+	case <-quiet:
+		return nil
+	case <-ctx.Done():
+	}
+	_ = s.Close()
+	<-quiet
+	return ctx.Err()
+}
+
+// Close stops accepting, aborts all associations and waits for everything the server has
+// started, services included. Their context is cancelled.
+func (s *Server) Close() error {
+	var aborts sync.WaitGroup
+	for _, a := range s.stopAccepting() {
+		aborts.Go(a.terminate) // sending may take a while; one is not to wait for another
+	}
+	aborts.Wait()
+	s.wg.Wait()
+	return nil
+}
+
+func (s *Server) stopAccepting() []*Association {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closing = true
+	for l := range s.listeners {
+		_ = l.Close()
+	}
+	open := make([]*Association, 0, len(s.open))
+	for a := range s.open {
+		open = append(open, a)
+	}
+	return open
+}
+
+// drainOut begins the orderly end of an association by the server; a connection that has none
+// yet is closed.
+func (a *Association) drainOut() {
+	a.draining.Store(true)
+	a.hasty.Store(true)
+	switch a.fsm.current() {
+	case sta1, sta2:
+		_ = a.stream.Close()
+	case sta13:
+		a.stream.hurry(closeWait)
+	default:
+		a.stream.drain()
+		a.ensureReader()
+	}
+}
+
+// terminate ends an association at once.
+func (a *Association) terminate() {
+	a.drainOut()
+	a.note(a.abort(errDraining))
+}

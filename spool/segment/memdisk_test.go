@@ -26,6 +26,9 @@ type memDisk struct {
 
 const sector = 512
 
+// errKilled fails a call that the process did not live to make.
+var errKilled = errors.New("killed")
+
 // memInode is a file's content: what is on the platter, and what is in the cache above it.
 type memInode struct {
 	data   []byte
@@ -239,8 +242,13 @@ func (f *memFile) WriteAt(p []byte, off int64) (int, error) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
 	err := f.d.check("write", f.n.name, off)
-	if err != nil {
-		p = p[:len(p)/2] // a short write
+	if err == errKilled {
+		return 0, err
+	} else if err != nil {
+		p = p[:len(p)/2&^(sector-1)] // a short write
+		if off == sealOffset {
+			p = nil // half a seal would be a seal
+		}
 	}
 	f.grow(off + int64(len(p)))
 	copy(f.n.data[off:], p)
@@ -260,7 +268,9 @@ func (f *memFile) grow(size int64) {
 func (f *memFile) datasync() error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if err := f.d.check("datasync", f.n.name, 0); err != nil {
+	if err := f.d.check("datasync", f.n.name, 0); err == errKilled {
+		return err
+	} else if err != nil {
 		f.n.dirty = map[int64]bool{} // the pages are clean now, and not on the disk
 		return err
 	}

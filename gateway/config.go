@@ -8,7 +8,6 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"dcmgate/dicom"
@@ -82,7 +81,7 @@ type ServerTimeouts struct {
 	Association time.Duration // ARTIM: connection to request, release to close
 	Idle        time.Duration // between two operations
 	PDU         time.Duration // from a PDU's first byte to its last
-	DIMSE       time.Duration // from one part of a message to the next
+	DIMSE       time.Duration // answer to an operation of ours
 	Write       time.Duration // one answer
 }
 
@@ -102,10 +101,13 @@ type Public struct{ Listen string }
 
 // Spool configures storage.
 type Spool struct {
-	Quota       int64         // bytes of payload; 0: no limit but MinFree
-	MinFree     int64         // bytes of the file system kept free
-	Retention   time.Duration // delivered instances older than this are evicted; 0: only by quota
-	SegmentSize int64
+	Quota     int64         // bytes of payload; 0: no limit but MinFree
+	MinFree   int64         // bytes of the file system kept free
+	Retention time.Duration // delivered instances older than this are evicted; 0: only by quota
+	// KeepUnrouted protects instances that never had a destination from being
+	// evicted for room.
+	KeepUnrouted bool
+	SegmentSize  int64
 }
 
 // Right is something a peer may do.
@@ -139,8 +141,7 @@ type Destination struct {
 	Linger           time.Duration
 	MaxPDU           uint32
 	Calendar         forwarder.Calendar // rate by time of day, Rate included
-	Rates            []string           // the same as written, for people
-	TransferSyntaxes []dicom.UID        // offered beside the stored one
+	TransferSyntaxes []dicom.UID        // the only ones it may be sent; empty: all
 	Priority         PriorityPolicy
 	Retry            Retry
 	Timeouts         ClientTimeouts
@@ -161,7 +162,7 @@ const (
 // Retry bounds the repetition of transient failures.
 type Retry struct {
 	Initial, Max time.Duration
-	Attempts     int // 0: without end
+	Attempts     int // before an instance is parked
 }
 
 // ClientTimeouts bound every state of a requested association.
@@ -307,6 +308,3 @@ func (p Peer) AdmitsAddress(addr netip.Addr) bool {
 	}
 	return len(p.From) == 0
 }
-
-// describeRates joins rate rules for people.
-func (d Destination) describeRates() string { return strings.Join(d.Rates, "; ") }

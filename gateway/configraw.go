@@ -60,9 +60,9 @@ type rawTransferSyntaxes struct {
 type rawServerTimeouts struct {
 	stanza
 	Association value `yaml:"association" default:"30s"`
-	Idle        value `yaml:"idle" default:"10m"`
+	Idle        value `yaml:"idle" default:"5m"`
 	PDU         value `yaml:"pdu" default:"1m"`
-	DIMSE       value `yaml:"dimse" default:"10m"`
+	DIMSE       value `yaml:"dimse" default:"2m"`
 	Write       value `yaml:"write" default:"1m"`
 }
 
@@ -86,10 +86,11 @@ type rawPublic struct {
 
 type rawSpool struct {
 	stanza
-	Quota       value `yaml:"quota" default:"0"`
-	MinFree     value `yaml:"min_free" default:"2GB"`
-	Retention   value `yaml:"retention" default:"7d"`
-	SegmentSize value `yaml:"segment_size" default:"256MiB"`
+	Quota        value `yaml:"quota" default:"0"`
+	MinFree      value `yaml:"min_free" default:"2GB"`
+	Retention    value `yaml:"retention" default:"0"`
+	KeepUnrouted value `yaml:"keep_unrouted" default:"true"`
+	SegmentSize  value `yaml:"segment_size" default:"256MiB"`
 }
 
 type rawPeer struct {
@@ -124,7 +125,7 @@ type rawRetry struct {
 	stanza
 	Initial  value `yaml:"initial" default:"5s"`
 	Max      value `yaml:"max" default:"10m"`
-	Attempts value `yaml:"attempts" default:"0"`
+	Attempts value `yaml:"attempts" default:"10"`
 }
 
 type rawClientTimeouts struct {

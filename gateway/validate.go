@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"log/slog"
 	"math"
 	"net/netip"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"time"
 
 	"dcmgate/dicom"
+	"dcmgate/dimse"
 	"dcmgate/forwarder"
 )
 
@@ -165,7 +165,7 @@ func (v *validator) dicom(raw *rawDICOM) DICOM {
 		MaxAssociations: v.whole(raw.MaxAssociations, 1, 10000),
 		MaxPerAddress:   v.whole(raw.MaxPerAddress, 0, 10000),
 		MaxPDU:          uint32(v.size(raw.MaxPDU, 4096, 16<<20)),
-		Window:          v.whole(raw.Window, 1, 1000),
+		Window:          v.whole(raw.Window, 1, dimse.MaxOperations),
 		SOPClasses:      oneOf(v, raw.SOPClasses, SOPClassesKnown, SOPClassesAny),
 		TransferSyntaxes: TransferSyntaxes{
 			Prefer:  parsedList(v, raw.TransferSyntaxes.Prefer, parseTransferSyntax),
@@ -219,10 +219,11 @@ func (v *validator) keyFile(raw value) Secret {
 
 func (v *validator) spool(raw *rawSpool) Spool {
 	s := Spool{
-		Quota:       v.size(raw.Quota, 0, math.MaxInt64),
-		MinFree:     v.size(raw.MinFree, 64<<20, math.MaxInt64),
-		Retention:   v.duration(raw.Retention, 0, 10*366*24*time.Hour),
-		SegmentSize: v.size(raw.SegmentSize, 16<<20, 4<<30),
+		Quota:        v.size(raw.Quota, 0, math.MaxInt64),
+		MinFree:      v.size(raw.MinFree, 64<<20, math.MaxInt64),
+		Retention:    v.duration(raw.Retention, 0, 10*366*24*time.Hour),
+		KeepUnrouted: v.truth(raw.KeepUnrouted),
+		SegmentSize:  v.size(raw.SegmentSize, 16<<20, 4<<30),
 	}
 	if s.Quota != 0 && s.Quota < 4*s.SegmentSize {
 		v.fail(raw.Quota.at, "%s is less than four segments (segment_size %s)", raw.Quota.Text, raw.SegmentSize.Text)
@@ -287,7 +288,7 @@ func (v *validator) destination(raw *rawDestination, own string) Destination {
 		CallingAETitle:   own,
 		Address:          parsed(v, raw.Address, parseAddress),
 		Associations:     v.whole(raw.Associations, 1, 64),
-		Window:           v.whole(raw.Window, 1, 256),
+		Window:           v.whole(raw.Window, 1, dimse.MaxOperations),
 		Batch:            v.whole(raw.Batch, 1, 100000),
 		Linger:           v.duration(raw.Linger, 0, 10*time.Minute),
 		MaxPDU:           uint32(v.size(raw.MaxPDU, 4096, 16<<20)),
@@ -300,35 +301,36 @@ func (v *validator) destination(raw *rawDestination, own string) Destination {
 		d.CallingAETitle = parsed(v, raw.CallingAETitle, parseAETitle)
 	}
 	d.Retry = v.retry(&raw.Retry)
-	d.Calendar, d.Rates = v.calendar(raw.Calendar, raw.Rate)
+	d.Calendar = v.calendar(raw.Calendar, raw.Rate)
 	return d
 }
 
 // calendar joins the periods and the rate that holds outside all of them.
-func (v *validator) calendar(periods []value, rate value) (forwarder.Calendar, []string) {
+func (v *validator) calendar(periods []value, rate value) forwarder.Calendar {
 	var lines []string
 	for _, p := range periods {
 		if _, err := forwarder.ParseCalendar([]string{p.Text}); err != nil {
 			v.fail(p.at, "%v", err)
+			return forwarder.Calendar{}
 		}
 		lines = append(lines, p.Text)
 	}
 	if _, err := forwarder.ParseRate(rate.Text); err != nil {
 		v.fail(rate.at, "%v", err)
+		return forwarder.Calendar{}
 	}
-	lines = append(lines, rate.Text)
-	calendar, err := forwarder.ParseCalendar(lines)
-	if err != nil && len(v.errs) == 0 {
+	calendar, err := forwarder.ParseCalendar(append(lines, rate.Text))
+	if err != nil {
 		v.fail(rate.at, "%v", err)
 	}
-	return calendar, lines
+	return calendar
 }
 
 func (v *validator) retry(raw *rawRetry) Retry {
 	r := Retry{
 		Initial:  v.duration(raw.Initial, 100*time.Millisecond, time.Hour),
 		Max:      v.duration(raw.Max, 100*time.Millisecond, 24*time.Hour),
-		Attempts: v.whole(raw.Attempts, 0, 1_000_000),
+		Attempts: v.whole(raw.Attempts, 1, 1_000_000),
 	}
 	if r.Max < r.Initial {
 		v.fail(raw.Max.at, "%s is shorter than initial (%s)", raw.Max.Text, raw.Initial.Text)
@@ -410,6 +412,3 @@ func unspecified(listen string) bool {
 	ap, err := netip.ParseAddrPort(listen)
 	return err == nil && ap.Addr().IsUnspecified()
 }
-
-// levelName names a level the way the configuration does.
-func levelName(l slog.Level) string { return strings.ToLower(l.String()) }

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"dcmgate/gateway"
+)
+
+func newConfig() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Check a configuration file, or print a commented one",
+		RunE:  needSubcommand,
+	}
+	cmd.AddCommand(newConfigCheck(), newConfigExample())
+	return cmd
+}
+
+func newConfigExample() *cobra.Command {
+	return &cobra.Command{
+		Use:   "example",
+		Short: "Print the reference configuration, every key with meaning, default and limits",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := io.WriteString(cmd.OutOrStdout(), gateway.Reference)
+			return err
+		},
+	}
+}
+
+// configReport is what `config check --json` prints.
+type configReport struct {
+	File   string          `json:"file"`
+	Valid  bool            `json:"valid"`
+	Notes  []string        `json:"notes"`
+	Errors []configMistake `json:"errors"`
+}
+
+type configMistake struct {
+	Line    int    `json:"line,omitempty"`
+	Column  int    `json:"column,omitempty"`
+	Path    string `json:"path,omitempty"`
+	Message string `json:"message"`
+}
+
+func newConfigCheck() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "check FILE",
+		Short: "Check a configuration file and report every mistake in it",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return checkConfig(cmd.OutOrStdout(), args[0], asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func checkConfig(out io.Writer, file string, asJSON bool) error {
+	cfg, err := gateway.Load(file)
+	if asJSON {
+		report := configReport{File: file, Valid: err == nil, Notes: append([]string{}, cfg.Notes...), Errors: mistakes(err)}
+		if e := json.NewEncoder(out).Encode(report); e != nil {
+			return e
+		}
+		if err != nil {
+			return usageError{errReported}
+		}
+		return nil
+	}
+	if err != nil {
+		return usageError{err}
+	}
+	fmt.Fprintf(out, "%s: valid; %s\n", file, summary(cfg))
+	for _, note := range cfg.Notes {
+		fmt.Fprintf(out, "note: %s\n", note)
+	}
+	return nil
+}
+
+// mistakes lists the parts of a joined error.
+func mistakes(err error) []configMistake {
+	list := []configMistake{}
+	if err == nil {
+		return list
+	}
+	parts := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		parts = joined.Unwrap()
+	}
+	for _, p := range parts {
+		var e *gateway.ConfigError
+		if errors.As(p, &e) {
+			list = append(list, configMistake{Line: e.Line, Column: e.Column, Path: e.Path, Message: e.Message})
+		} else {
+			list = append(list, configMistake{Message: p.Error()})
+		}
+	}
+	return list
+}
+
+// summary says in one line what a configuration amounts to.
+func summary(cfg gateway.Config) string {
+	s := fmt.Sprintf("%s listens on %s", cfg.AETitle, orOff(cfg.DICOM.Listen))
+	if cfg.DICOM.TLS.Listen != "" {
+		s += " and with TLS on " + cfg.DICOM.TLS.Listen
+	}
+	if cfg.DICOM.Accept == gateway.AcceptAny {
+		s += ", accepts anybody"
+	} else {
+		s += fmt.Sprintf(", accepts %s", count(len(cfg.Peers), "peer"))
+	}
+	names := make([]string, 0, len(cfg.Destinations))
+	for _, d := range cfg.Destinations {
+		names = append(names, d.Name)
+	}
+	s += ", delivers to " + count(len(names), "destination")
+	if len(names) > 0 && len(names) <= 8 {
+		s += " (" + strings.Join(names, ", ") + ")"
+	}
+	return s
+}
+
+func orOff(listen string) string {
+	if listen == "" {
+		return "no plain port"
+	}
+	return listen
+}

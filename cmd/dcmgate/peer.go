@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dcmgate/dimse"
+	"dcmgate/pdu"
+)
+
+// peer is the application entity that a command talks to.
+type peer struct {
+	called  string
+	calling string
+	timeout time.Duration
+	address string
+}
+
+func (p *peer) flags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&p.called, "called", "ANY-SCP", "called AE title")
+	cmd.Flags().StringVar(&p.calling, "calling", "DCMGATE", "calling AE title")
+	cmd.Flags().DurationVar(&p.timeout, "timeout", 30*time.Second, "how long to wait for the peer at each step")
+}
+
+func (p *peer) check(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil || host == "" || port == "" {
+		return fmt.Errorf("%q is not HOST:PORT", address)
+	}
+	for _, title := range []string{p.called, p.calling} {
+		if t := strings.TrimSpace(title); t == "" || len(t) > 16 {
+			return fmt.Errorf("AE title %q: 1 to 16 characters are allowed", title)
+		}
+	}
+	if p.timeout <= 0 {
+		return fmt.Errorf("--timeout %v: must be positive", p.timeout)
+	}
+	p.address = address
+	return nil
+}
+
+// dial opens an association with these contexts.
+func (p *peer) dial(ctx context.Context, contexts []pdu.PresentationContext, window int) (*dimse.Association, error) {
+	d := dimse.Dialer{
+		LocalAETitle:   p.calling,
+		ConnectTimeout: p.timeout,
+		Timeouts: dimse.Timeouts{
+			ARTIM: p.timeout, PDUTimeout: p.timeout, WriteTimeout: p.timeout, DIMSETimeout: p.timeout,
+		},
+	}
+	return d.Dial(ctx, p.address, dimse.Proposal{
+		CalledAETitle:         p.called,
+		CallingAETitle:        p.calling,
+		Contexts:              contexts,
+		AsyncOperationsWindow: uint16(window),
+	})
+}

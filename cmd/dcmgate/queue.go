@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dcmgate/dicom"
+	"dcmgate/gateway"
+)
+
+// jobsPage is how many jobs are asked for at once.
+const jobsPage = 500
+
+func newQueue() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "queue",
+		Short: "List, retry or drop what is to be delivered",
+		RunE:  needSubcommand,
+	}
+	cmd.AddCommand(newQueueList(), newQueueRetry(), newQueueDrop())
+	return cmd
+}
+
+// selection are the flags that select jobs.
+type selection struct {
+	filter gateway.JobFilter
+	study  string
+	sop    string
+}
+
+func (s *selection) flags(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVarP(&s.filter.Destination, "destination", "d", "", "only jobs for this destination")
+	f.StringVar(&s.filter.State, "state", "", "only jobs in this state: "+strings.Join(gateway.JobStates(), ", "))
+	f.StringVar(&s.study, "study", "", "only jobs of the study with this `UID`")
+	f.StringVar(&s.sop, "instance", "", "only jobs of the instance with this SOP Instance `UID`")
+	f.StringVar(&s.filter.Code, "code", "", "only jobs whose last failure is of this class")
+	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(gateway.JobStates(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+func (s *selection) get() (gateway.JobFilter, error) {
+	s.filter.Study, s.filter.Instance = dicom.UID(s.study), dicom.UID(s.sop)
+	if s.filter.State != "" && !slices.Contains(gateway.JobStates(), s.filter.State) {
+		return s.filter, usageError{fmt.Errorf("--state %s: one of %s is needed", s.filter.State, strings.Join(gateway.JobStates(), ", "))}
+	}
+	return s.filter, nil
+}
+
+func newQueueList() *cobra.Command {
+	var at where
+	var sel selection
+	var asJSON bool
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list",
+		Short: "List jobs: one instance for one destination each",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := sel.get()
+			if err != nil {
+				return err
+			}
+			show := printJobs
+			if asJSON {
+				show = encodeJobs
+			}
+			return at.operate(cmd.Context(), func(op gateway.Operator) error {
+				return listJobs(cmd, op, filter, limit, show)
+			})
+		},
+	}
+	at.flags(cmd)
+	sel.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document per job")
+	cmd.Flags().IntVarP(&limit, "limit", "n", 1000, "list at most this many; 0 for all")
+	return cmd
+}
+
+// listJobs shows jobs page by page, so that a long queue needs no memory.
+func listJobs(cmd *cobra.Command, op gateway.Operator, f gateway.JobFilter, limit int, show func(io.Writer, []gateway.Job, bool) error) error {
+	cursor, shown := "", 0
+	for first := true; ; first = false {
+		want := jobsPage
+		if limit > 0 {
+			want = min(want, limit-shown)
+		}
+		page, err := op.Jobs(cmd.Context(), f, cursor, want)
+		if err != nil {
+			return err
+		}
+		if err := show(cmd.OutOrStdout(), page.Jobs, first); err != nil {
+			return err
+		}
+		shown += len(page.Jobs)
+		cursor = page.Next
+		if cursor == "" {
+			return nil
+		}
+		if limit > 0 && shown >= limit {
+			fmt.Fprintf(cmd.ErrOrStderr(), "dcmgate: there may be more; raise --limit (%d)\n", limit)
+			return nil
+		}
+	}
+}
+
+func encodeJobs(out io.Writer, jobs []gateway.Job, _ bool) error {
+	enc := json.NewEncoder(out)
+	for i := range jobs {
+		if err := enc.Encode(&jobs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func printJobs(out io.Writer, jobs []gateway.Job, first bool) error {
+	var rows [][]string
+	if first {
+		rows = append(rows, []string{"DESTINATION", "STATE", "PRIORITY", "TRIES", "RECEIVED", "SIZE", "INSTANCE", "REASON"})
+	}
+	for i := range jobs {
+		j := &jobs[i]
+		rows = append(rows, []string{
+			j.Destination, stateText(j), j.Priority, strconv.Itoa(j.Attempts),
+			j.Received.Local().Format(time.DateTime), bytesText(j.Size), string(j.Instance), j.LastError,
+		})
+	}
+	return table(out, rows)
+}
+
+func stateText(j *gateway.Job) string {
+	if j.State == "pending" && j.NotBefore.After(time.Now()) {
+		return "waiting " + time.Until(j.NotBefore).Round(time.Second).String()
+	}
+	return j.State
+}
+
+func newQueueRetry() *cobra.Command {
+	return newQueueChange("retry", "Make jobs pending again, ready at once",
+		"Make the selected jobs pending again, ready at once: parked ones if no --state is\ngiven, otherwise those of that state.", "made pending",
+		gateway.Operator.Retry)
+}
+
+func newQueueDrop() *cobra.Command {
+	return newQueueChange("drop", "Give jobs up; the instances stay in the spool",
+		"Give the selected pending and parked jobs up. The instances stay in the spool until\nthey are evicted, and a dropped job can be retried until then.", "dropped",
+		gateway.Operator.Drop)
+}
+
+// changeJobs is one of the operator's methods that change jobs.
+type changeJobs func(op gateway.Operator, ctx context.Context, f gateway.JobFilter, reason string) (int, error)
+
+// newQueueChange makes the commands that change jobs; they differ in little.
+func newQueueChange(name, short, long, done string, change changeJobs) *cobra.Command {
+	var at where
+	var sel selection
+	var asJSON bool
+	var reason string
+	cmd := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Long:  long,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			filter, err := sel.get()
+			if err != nil {
+				return err
+			}
+			return at.operate(cmd.Context(), func(op gateway.Operator) error {
+				n, err := change(op, cmd.Context(), filter, reason)
+				if errors.Is(err, gateway.ErrNothingSelected) {
+					return usageError{errors.New("select jobs with --destination, --study, --instance or --code, or all of them with --all")}
+				}
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]int{"count": n})
+				}
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", count(n, "job"), done)
+				return err
+			})
+		},
+	}
+	at.flags(cmd)
+	sel.flags(cmd)
+	cmd.Flags().BoolVar(&sel.filter.All, "all", false, "really all jobs, if nothing else selects")
+	cmd.Flags().StringVar(&reason, "reason", "by command", "why; kept with the jobs")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"dcmgate/gateway"
+)
+
+// Exit statuses, which scripts rely on.
+const (
+	exitOK     = 0
+	exitFailed = 1 // the operation failed
+	exitUsage  = 2 // wrong usage or configuration
+)
+
+// usageError marks an error as one of usage or configuration.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// errReported ends a command that failed and has already said how.
+var errReported = errors.New("failed")
+
+// run executes one command line and returns the exit status. Errors go to
+// stderr, one per line.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	// An error before a command's own code runs is one of usage: an unknown
+	// command, flag or number of arguments.
+	started := false
+	root := newRoot(&started)
+	root.SetArgs(args)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if !errors.Is(err, errReported) {
+		for line := range strings.Lines(err.Error()) {
+			fmt.Fprintf(stderr, "dcmgate: %s\n", strings.TrimRight(line, "\n"))
+		}
+	}
+	if !started || errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// newRoot assembles the commands; *started becomes true when one begins.
+func newRoot(started *bool) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "dcmgate",
+		Short:         "DICOM gateway: receive, keep, deliver",
+		Long:          "dcmgate receives DICOM instances, keeps them durably and delivers each to every\nconfigured destination.\n\nExit status: 0 all well, 1 the operation failed, 2 wrong usage or configuration.",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE:          needSubcommand,
+		PersistentPreRun: func(*cobra.Command, []string) {
+			*started = true
+		},
+	}
+	root.AddCommand(
+		newServe(),
+		newSend(),
+		newEcho(),
+		newStatus(),
+		newQueue(),
+		newVerify(),
+		newConfig(),
+		newVersion(),
+	)
+	return root
+}
+
+// needSubcommand is the RunE of a command that only groups others.
+func needSubcommand(cmd *cobra.Command, _ []string) error {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return usageError{fmt.Errorf("%s needs one of %s; see %s --help", cmd.CommandPath(), strings.Join(names, ", "), cmd.CommandPath())}
+}
+
+// loadConfig reads a configuration file, or takes the defaults if path is
+// empty.
+func loadConfig(path string) (gateway.Config, error) {
+	if path == "" {
+		return gateway.Default(), nil
+	}
+	cfg, err := gateway.Load(path)
+	if err != nil {
+		return gateway.Config{}, usageError{err}
+	}
+	return cfg, nil
+}

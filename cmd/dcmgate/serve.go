@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/spf13/cobra"
+
+	"dcmgate/gateway"
+	"dcmgate/systemd"
+)
+
+func newServe() *cobra.Command {
+	var config string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the gateway",
+		Long: "Run the gateway until SIGINT or SIGTERM, then stop within shutdown_timeout; a second\nsignal ends it at once, without loss of what was acknowledged.\n\n" +
+			"Without --config it listens on loopback, accepts any caller and keeps its data under\n./dcmgate-data.",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := loadConfig(config)
+			if err != nil {
+				return err
+			}
+			limitMemory()
+			g, err := gateway.New(cfg, gateway.Options{
+				Version:  version,
+				Logger:   newLogger(cmd.ErrOrStderr(), cfg.Log),
+				Notifier: systemd.NewNotifier(),
+			})
+			if err != nil {
+				return usageError{err}
+			}
+			if cfg.Source == "" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "dcmgate: no --config: listening on loopback (%s, http://%s/), accepting any caller, keeping data under %s\n",
+					cfg.DICOM.Listen, cfg.HTTP.Listen, cfg.DataDir)
+			}
+			return g.Run(cmd.Context())
+		},
+	}
+	cmd.Flags().StringVarP(&config, "config", "c", "", "configuration `file`; dcmgate config example prints one")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
+	return cmd
+}
+
+func newLogger(out io.Writer, l gateway.Log) *slog.Logger {
+	o := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(out, o))
+	}
+	return slog.New(slog.NewTextHandler(out, o))
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"dcmgate/gateway"
+)
+
+func newStatus() *cobra.Command {
+	var at where
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the gateway, its spool and its destinations",
+		Long:  "Show the gateway, its spool and its destinations. If no gateway is running, the\nspool is opened for as long as it takes to look.",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return at.operate(cmd.Context(), func(op gateway.Operator) error {
+				s, err := op.Status(cmd.Context())
+				if err != nil {
+					return err
+				}
+				if asJSON {
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
+				}
+				return printStatus(cmd.OutOrStdout(), s, time.Now())
+			})
+		},
+	}
+	at.flags(cmd)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
+	rows := [][]string{{"gateway", gatewayText(s, now)}}
+	if s.Running {
+		rows = append(rows,
+			[]string{"listening", listenersText(s.Listeners)},
+			[]string{"associations", fmt.Sprintf("%d in, %d out", s.Associations.In, s.Associations.Out)},
+			[]string{"received", fmt.Sprintf("%s since the start, %.1f/s, %d refused", count(s.Received.Instances, "instance"), s.Received.InstancesPerSecond, s.Received.Refused)},
+		)
+	}
+	rows = append(rows, spoolRows(s.Spool)...)
+	if r := recoveryText(s.Recovery); r != "" {
+		rows = append(rows, []string{"last start", r})
+	}
+	if err := table(out, rows); err != nil {
+		return err
+	}
+	if len(s.Destinations) > 0 {
+		fmt.Fprintln(out)
+		if err := table(out, destinationRows(s.Destinations, now)); err != nil {
+			return err
+		}
+	}
+	for _, d := range s.Destinations {
+		if d.LastError != "" {
+			fmt.Fprintf(out, "%s, %s ago: %s\n", d.Name, ageText(now, d.LastErrorAt), d.LastError)
+		}
+	}
+	for _, n := range s.Notes {
+		fmt.Fprintf(out, "note: %s\n", n)
+	}
+	return nil
+}
+
+func gatewayText(s gateway.Status, now time.Time) string {
+	if !s.Running {
+		return s.AETitle + ", not running; data in " + s.DataDir
+	}
+	return fmt.Sprintf("%s %s, running for %s; data in %s", s.AETitle, s.Version, ageText(now, s.Started), s.DataDir)
+}
+
+func listenersText(l gateway.Listeners) string {
+	var parts []string
+	for _, p := range []struct{ name, address string }{{"DICOM", l.DICOM}, {"DICOM TLS", l.DICOMTLS}, {"HTTP", l.HTTP}} {
+		if p.address != "" {
+			parts = append(parts, p.name+" "+p.address)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func spoolRows(s gateway.SpoolStatus) [][]string {
+	health := "healthy"
+	if !s.Healthy {
+		health = "NOT HEALTHY: " + s.Error
+	}
+	room := fmt.Sprintf("%s free of %s", bytesText(s.FreeBytes), bytesText(s.TotalBytes))
+	if s.Quota > 0 {
+		room += ", quota " + bytesText(s.Quota)
+	}
+	return [][]string{
+		{"spool", fmt.Sprintf("%s, %s; %s", count(s.Instances, "instance"), bytesText(s.Bytes), health)},
+		{"room", room + ", pressure " + s.Pressure},
+	}
+}
+
+// recoveryText is empty after an uneventful start.
+func recoveryText(r gateway.RecoveryStatus) string {
+	if r.Replayed+r.Torn+r.Damaged+r.Unreadable == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d indexed that had been acknowledged, %d torn set aside, %d damaged, %d unreadable, in %v",
+		r.Replayed, r.Torn, r.Damaged, r.Unreadable, r.Duration.Round(time.Millisecond))
+}
+
+func destinationRows(list []gateway.DestinationStatus, now time.Time) [][]string {
+	rows := [][]string{{"DESTINATION", "STATE", "PENDING", "ACTIVE", "PARKED", "DELIVERED", "ASSOCIATIONS", "RATE", "NEXT PROBE"}}
+	for _, d := range list {
+		probe := "-"
+		if !d.NextProbe.IsZero() {
+			probe = "in " + max(d.NextProbe.Sub(now), 0).Round(time.Second).String()
+		}
+		rows = append(rows, []string{
+			d.Name, d.State,
+			number(d.Pending), number(d.Active), number(d.Parked), number(d.Delivered),
+			strconv.Itoa(d.Associations), bytesText(int64(d.BytesPerSecond)) + "/s", probe,
+		})
+	}
+	return rows
+}
+
+func number(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,199 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+
+	"dcmgate/dimse"
+	"dcmgate/forwarder"
+	"dcmgate/spool"
+)
+
+// security is what New loads from the files that the configuration names.
+type security struct {
+	server       *tls.Config            // nil without a TLS listener
+	destinations map[string]*tls.Config // nil entries for plain TCP
+}
+
+func loadSecurity(cfg Config) (security, error) {
+	s := security{destinations: make(map[string]*tls.Config)}
+	var err error
+	if s.server, err = cfg.DICOM.TLS.load(); err != nil {
+		return s, err
+	}
+	for _, d := range cfg.Destinations {
+		if s.destinations[d.Name], err = d.TLS.load(d.Address); err != nil {
+			return s, fmt.Errorf("destination %s: %w", d.Name, err)
+		}
+	}
+	return s, nil
+}
+
+// newServer builds what accepts associations on one listener; secure is nil
+// for the plain one.
+func (g *Gateway) newServer(r *receiver, secure *tls.Config) (*dimse.Server, error) {
+	d := &g.cfg.DICOM
+	return dimse.NewServer(r, dimse.ServerOptions{
+		Timeouts: dimse.Timeouts{
+			ARTIM:        d.Timeouts.Association,
+			IdleTimeout:  d.Timeouts.Idle,
+			PDUTimeout:   d.Timeouts.PDU,
+			WriteTimeout: d.Timeouts.Write,
+			DIMSETimeout: d.Timeouts.DIMSE,
+		},
+		MaxAssociations: d.MaxAssociations,
+		MaxPerAddress:   d.MaxPerAddress,
+		MaximumLength:   d.MaxPDU,
+		TLS:             secure,
+		Logger:          g.log,
+		Registerer:      g.registry,
+	})
+}
+
+// newDialer builds what opens associations to one destination.
+func (g *Gateway) newDialer(d Destination) *dimse.Dialer {
+	return &dimse.Dialer{
+		LocalAETitle: d.CallingAETitle,
+		Timeouts: dimse.Timeouts{
+			ARTIM:        d.Timeouts.Association,
+			WriteTimeout: d.Timeouts.Write,
+			DIMSETimeout: d.Timeouts.DIMSE,
+		},
+		ConnectTimeout: d.Timeouts.Connect,
+		MaximumLength:  d.MaxPDU,
+		TLS:            g.security.destinations[d.Name],
+		Logger:         g.log,
+		Registerer:     g.registry,
+	}
+}
+
+// newForwarder builds what delivers.
+func (g *Gateway) newForwarder(s *spool.Spool) (*forwarder.Forwarder, error) {
+	dialers := make(dialer)
+	destinations := make([]forwarder.Destination, 0, len(g.cfg.Destinations))
+	for _, d := range g.cfg.Destinations {
+		dialers[d.Name] = g.newDialer(d)
+		destinations = append(destinations, forwarderDestination(d, g.security.destinations[d.Name]))
+	}
+	return forwarder.New(forwarder.Options{
+		Queue:        forwarder.FromSpool(s),
+		Dialer:       dialers,
+		Destinations: destinations,
+		Grace:        g.grace(),
+		Logger:       g.log,
+		Registerer:   g.registry,
+	})
+}
+
+func forwarderDestination(d Destination, secure *tls.Config) forwarder.Destination {
+	linger := d.Linger
+	if linger == 0 {
+		linger = -1 // 0 means the default there
+	}
+	return forwarder.Destination{
+		Name:                d.Name,
+		CalledAETitle:       d.AETitle,
+		CallingAETitle:      d.CallingAETitle,
+		Address:             d.Address,
+		TLS:                 secure,
+		Associations:        d.Associations,
+		Window:              d.Window,
+		BatchPerAssociation: d.Batch,
+		Linger:              linger,
+		MaximumLength:       d.MaxPDU,
+		Calendar:            d.Calendar,
+		TransferSyntaxes:    d.TransferSyntaxes,
+		DialTimeout:         d.Timeouts.Connect + d.Timeouts.Association,
+		Policy: forwarder.Policy{
+			Backoff:     forwarder.Backoff{Initial: d.Retry.Initial, Max: d.Retry.Max},
+			MaxAttempts: d.Retry.Attempts,
+		},
+	}
+}
+
+// operations is what the control socket serves.
+func (g *Gateway) operations(p *parts) Operator {
+	return liveOperations{&operations{spool: p.spool, status: func() Status { return g.status(p) }}, p.forward}
+}
+
+// liveOperations adds to operations what concerns a running forwarder.
+type liveOperations struct {
+	*operations
+	forward *forwarder.Forwarder
+}
+
+// Retry implements [Operator]. Whoever retries by hand has mended something,
+// so a destination that is waited for is tried at once.
+func (o liveOperations) Retry(ctx context.Context, f JobFilter, reason string) (int, error) {
+	n, err := o.operations.Retry(ctx, f, reason)
+	if err == nil && f.Destination != "" {
+		o.forward.Probe(f.Destination)
+	}
+	return n, err
+}
+
+// admin is what the HTTP listener serves.
+func (g *Gateway) admin(p *parts) *admin {
+	return &admin{
+		metrics: g.registry.Handler(),
+		health:  p.spool.Health,
+		ready:   func() error { return g.checkReady(p) },
+		status:  func() Status { return g.status(p) },
+	}
+}
+
+// checkReady says whether instances can be received.
+func (g *Gateway) checkReady(p *parts) error {
+	g.mu.Lock()
+	running := g.running == p
+	g.mu.Unlock()
+	if !running {
+		return errors.New("starting or stopping")
+	}
+	if err := p.spool.Health(); err != nil {
+		return err
+	}
+	if level := p.spool.Pressure(); level >= spool.LevelReject {
+		return fmt.Errorf("spool pressure %v: senders are turned away", level)
+	}
+	return nil
+}
+
+// Status returns a snapshot; only what the configuration says before Ready and
+// after the end of Run.
+func (g *Gateway) Status() Status {
+	g.mu.Lock()
+	p := g.running
+	g.mu.Unlock()
+	if p == nil {
+		return Status{AETitle: g.cfg.AETitle, Version: g.version, Config: g.cfg.Source, DataDir: g.cfg.DataDir, Notes: g.cfg.Notes}
+	}
+	return g.status(p)
+}
+
+func (g *Gateway) status(p *parts) Status {
+	live := p.forward.Status()
+	s := Status{
+		Running:      true,
+		Version:      g.version,
+		AETitle:      g.cfg.AETitle,
+		Config:       g.cfg.Source,
+		DataDir:      g.cfg.DataDir,
+		Started:      p.started,
+		Listeners:    g.Listeners(),
+		Spool:        spoolStatus(p.spool, g.cfg.Spool.Quota),
+		Recovery:     recoveryStatus(p.spool.Recovery()),
+		Received:     p.receive.tally.status(),
+		Destinations: destinationStatus(g.cfg.Destinations, live, p.spool.Counts()),
+		Notes:        g.cfg.Notes,
+	}
+	s.Associations.In = int(p.receive.open.Load())
+	for i := range live {
+		s.Associations.Out += live[i].Associations
+	}
+	return s
+}
+
+var _ dimse.Handler = (*receiver)(nil)

@@ -1,0 +1,143 @@
+package gateway
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"dcmgate/dicom"
+	"dcmgate/spool"
+)
+
+// Limits of the control socket's requests.
+const (
+	maxControlBody = 64 << 10
+	maxJobsPage    = 1000
+)
+
+// progressEvery is how often a long operation reports.
+const progressEvery = 200 * time.Millisecond
+
+// changeRequest is the body of /v1/jobs/retry and /v1/jobs/drop.
+type changeRequest struct {
+	Filter JobFilter `json:"filter"`
+	Reason string    `json:"reason"`
+}
+
+// changeResponse tells how many jobs were changed.
+type changeResponse struct {
+	Count int `json:"count"`
+}
+
+// errorResponse is the body of every answer but 200.
+type errorResponse struct {
+	Error string `json:"error"`
+}
+
+// control serves operations over the control socket: small JSON documents over
+// HTTP, with a stream of them for verification.
+type control struct{ Operator }
+
+func (c control) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", c.getStatus)
+	mux.HandleFunc("GET /v1/jobs", c.getJobs)
+	mux.HandleFunc("POST /v1/jobs/retry", c.postRetry)
+	mux.HandleFunc("POST /v1/jobs/drop", c.postDrop)
+	mux.HandleFunc("POST /v1/verify", c.postVerify)
+	return mux
+}
+
+func (c control) getStatus(w http.ResponseWriter, r *http.Request) {
+	s, err := c.Status(r.Context())
+	answer(w, s, err)
+}
+
+func (c control) getJobs(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	f := JobFilter{
+		Destination: q.Get("destination"), State: q.Get("state"), Code: q.Get("code"),
+		Study: dicom.UID(q.Get("study")), Instance: dicom.UID(q.Get("instance")),
+	}
+	limit, err := strconv.Atoi(q.Get("limit"))
+	if err != nil || limit < 1 || limit > maxJobsPage {
+		limit = maxJobsPage
+	}
+	page, err := c.Jobs(r.Context(), f, q.Get("cursor"), limit)
+	answer(w, page, err)
+}
+
+func (c control) postRetry(w http.ResponseWriter, r *http.Request) {
+	var rq changeRequest
+	if !decode(w, r, &rq) {
+		return
+	}
+	n, err := c.Retry(r.Context(), rq.Filter, rq.Reason)
+	answer(w, changeResponse{n}, err)
+}
+
+func (c control) postDrop(w http.ResponseWriter, r *http.Request) {
+	var rq changeRequest
+	if !decode(w, r, &rq) {
+		return
+	}
+	n, err := c.Drop(r.Context(), rq.Filter, rq.Reason)
+	answer(w, changeResponse{n}, err)
+}
+
+// postVerify streams VerifyProgress documents, one per line. The verification
+// ends with the request, so a client that goes away stops it.
+func (c control) postVerify(w http.ResponseWriter, r *http.Request) {
+	// The usual limits are for small answers.
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Time{})
+	_ = rc.SetWriteDeadline(time.Time{})
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := json.NewEncoder(w)
+	var last time.Time
+	report, err := c.Verify(r.Context(), func(done, total int64) {
+		if now := time.Now(); now.Sub(last) >= progressEvery {
+			last = now
+			// If the client has gone, its context says so.
+			_ = out.Encode(VerifyProgress{Done: done, Total: total})
+			_ = rc.Flush()
+		}
+	})
+	end := VerifyProgress{Done: report.Instances, Total: report.Instances, Report: &report}
+	if err != nil {
+		end = VerifyProgress{Error: err.Error()}
+	}
+	_ = out.Encode(end)
+}
+
+// decode reads a small JSON body strictly.
+func decode(w http.ResponseWriter, r *http.Request, into any) bool {
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxControlBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		answerError(w, http.StatusBadRequest, err)
+		return false
+	}
+	return true
+}
+
+func answer(w http.ResponseWriter, v any, err error) {
+	if err != nil {
+		code := http.StatusInternalServerError
+		if errors.Is(err, spool.ErrBadFilter) || errors.Is(err, ErrNothingSelected) || errors.Is(err, errBadState) {
+			code = http.StatusBadRequest
+		}
+		answerError(w, code, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(v) // a failed write means that the client has gone
+}
+
+func answerError(w http.ResponseWriter, code int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(errorResponse{err.Error()})
+}

@@ -1,0 +1,321 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"dcmgate/dimse"
+	"dcmgate/forwarder"
+	"dcmgate/metrics"
+	"dcmgate/spool"
+	"dcmgate/systemd"
+)
+
+// Options are what a gateway is given beside its configuration.
+type Options struct {
+	Version  string
+	Logger   *slog.Logger      // nil discards
+	Notifier *systemd.Notifier // nil tells nobody
+}
+
+// Gateway is a configured gateway. Make it with [New] and run it once.
+type Gateway struct {
+	cfg      Config
+	version  string
+	log      *slog.Logger
+	notifier *systemd.Notifier
+	registry *metrics.Registry
+	security security
+
+	ready   chan struct{} // closed once everything is up
+	mu      sync.Mutex
+	running *parts // nil before and after
+	bound   Listeners
+}
+
+// New checks what can be checked without touching anything but files that the
+// configuration names. It starts nothing.
+func New(cfg Config, o Options) (*Gateway, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	g := &Gateway{
+		cfg: cfg, version: o.Version, log: o.Logger, notifier: o.Notifier,
+		registry: metrics.NewRegistry(o.Version),
+		ready:    make(chan struct{}),
+	}
+	var err error
+	if g.security, err = loadSecurity(cfg); err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// Ready is closed once the gateway receives and delivers.
+func (g *Gateway) Ready() <-chan struct{} { return g.ready }
+
+// Listeners returns the addresses that are listened on, with the ports that
+// the system chose where the configuration says 0. They are known once Ready
+// is closed.
+func (g *Gateway) Listeners() Listeners {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.bound
+}
+
+// Metrics returns the gateway's registry.
+func (g *Gateway) Metrics() *metrics.Registry { return g.registry }
+
+// parts are what runs, in the order of their start.
+type parts struct {
+	started time.Time
+	spool   *spool.Spool
+	forward *forwarder.Forwarder
+	receive *receiver
+	plain   *dimse.Server
+	secure  *dimse.Server // DICOM over TLS
+	admin   *http.Server  // nil if off
+	control *http.Server
+
+	listeners struct{ control, admin, plain, secure net.Listener }
+
+	group         *errgroup.Group
+	stopForward   context.CancelFunc
+	forwardEnded  chan struct{}
+	stopBackstage context.CancelFunc // requests over HTTP, the watchdog
+}
+
+// Run opens the spool and runs the gateway until ctx ends or a part of it
+// fails, then stops it within the configured time. It returns nil after a
+// stop that was asked for and complete. It is called once.
+func (g *Gateway) Run(ctx context.Context) error {
+	p, err := g.open()
+	if err != nil {
+		return err
+	}
+	failed := g.start(p)
+	g.setRunning(p)
+	g.announce(p)
+	select {
+	case <-ctx.Done():
+		g.log.Info("stopping", "within", g.cfg.ShutdownTimeout)
+	case <-failed:
+		g.log.Error("a part of the gateway failed; stopping")
+	}
+	g.setRunning(nil)
+	return g.stop(p)
+}
+
+// open opens the spool and every listener, and builds the parts on them.
+// What it opened it closes again if something fails.
+func (g *Gateway) open() (_ *parts, err error) {
+	p := &parts{started: time.Now(), forwardEnded: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			p.closeListeners()
+			if p.spool != nil {
+				err = errors.Join(err, p.spool.Close())
+			}
+		}
+	}()
+	if err := os.MkdirAll(g.cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory: %w", err)
+	}
+	if p.spool, err = spool.Open(g.cfg.DataDir, spoolOptions(g.cfg, g.log, g.registry)); err != nil {
+		return nil, fmt.Errorf("spool in %s: %w", g.cfg.DataDir, err)
+	}
+	if p.forward, err = g.newForwarder(p.spool); err != nil {
+		return nil, err
+	}
+	p.receive = newReceiver(g.cfg, spoolIntake{p.spool}, g.log, g.registry)
+	if p.plain, err = g.newServer(p.receive, nil); err != nil {
+		return nil, err
+	}
+	if p.secure, err = g.newServer(p.receive, g.security.server); err != nil {
+		return nil, err
+	}
+	return p, g.listen(p)
+}
+
+// listen opens the sockets, those for people first.
+func (g *Gateway) listen(p *parts) (err error) {
+	if p.listeners.control, err = listenControl(g.cfg.DataDir); err != nil {
+		return err
+	}
+	for _, l := range []struct {
+		into         *net.Listener
+		key, address string
+	}{
+		{&p.listeners.admin, "http.listen", g.cfg.HTTP.Listen},
+		{&p.listeners.plain, "dicom.listen", g.cfg.DICOM.Listen},
+		{&p.listeners.secure, "dicom.tls.listen", g.cfg.DICOM.TLS.Listen},
+	} {
+		if l.address == "" {
+			continue
+		}
+		if *l.into, err = net.Listen("tcp", l.address); err != nil {
+			return fmt.Errorf("%s: %w; is another gateway running? else set another address", l.key, err)
+		}
+	}
+	return nil
+}
+
+func (p *parts) closeListeners() {
+	for _, l := range []net.Listener{p.listeners.control, p.listeners.admin, p.listeners.plain, p.listeners.secure} {
+		if l != nil {
+			l.Close()
+		}
+	}
+}
+
+// start runs the parts: first what delivers, then what is watched, last what
+// receives. The channel it returns is closed when one of them fails.
+func (g *Gateway) start(p *parts) <-chan struct{} {
+	group, failed := errgroup.WithContext(context.Background())
+	p.group = group
+
+	forwarding, stopForward := context.WithCancel(context.Background())
+	p.stopForward = stopForward
+	group.Go(func() error {
+		defer close(p.forwardEnded)
+		return p.forward.Run(forwarding)
+	})
+
+	backstage, stopBackstage := context.WithCancel(context.Background())
+	p.stopBackstage = stopBackstage
+	p.control = newHTTPServer(backstage, control{g.operations(p)}.handler(), g.log)
+	group.Go(func() error { return serveHTTP(p.control, p.listeners.control) })
+	if p.listeners.admin != nil {
+		p.admin = newHTTPServer(backstage, g.admin(p).handler(), g.log)
+		group.Go(func() error { return serveHTTP(p.admin, p.listeners.admin) })
+	}
+	group.Go(func() error {
+		g.notifier.Watch(backstage, p.spool.Health)
+		return nil
+	})
+	group.Go(func() error {
+		g.watchPressure(backstage, p.spool)
+		return nil
+	})
+
+	if p.listeners.plain != nil {
+		group.Go(func() error { return p.plain.Serve(p.listeners.plain) })
+	}
+	if p.listeners.secure != nil {
+		group.Go(func() error { return p.secure.Serve(p.listeners.secure) })
+	}
+	return failed.Done()
+}
+
+// announce says that the gateway is up, to everybody who may wait for it.
+func (g *Gateway) announce(p *parts) {
+	bound := Listeners{DICOM: addressOf(p.listeners.plain), DICOMTLS: addressOf(p.listeners.secure), HTTP: addressOf(p.listeners.admin)}
+	g.mu.Lock()
+	g.bound = bound
+	g.mu.Unlock()
+	close(g.ready)
+
+	r := p.spool.Recovery()
+	g.log.Info("serving", "version", g.version, "ae_title", g.cfg.AETitle, "dicom", bound.DICOM, "dicom_tls", bound.DICOMTLS,
+		"http", bound.HTTP, "accept", g.cfg.DICOM.Accept, "destinations", len(g.cfg.Destinations), "data_dir", g.cfg.DataDir,
+		"recovered", r.Replayed, "torn", r.Torn, "start", time.Since(p.started).Round(time.Millisecond))
+	for _, l := range []string{bound.DICOM, bound.DICOMTLS, bound.HTTP} {
+		if unspecified(l) {
+			g.log.Warn("listening on every interface", "address", l)
+		}
+	}
+	for _, note := range g.cfg.Notes {
+		g.log.Warn("configuration", "note", note)
+	}
+	g.notifier.Ready(fmt.Sprintf("%s receives on %s", g.cfg.AETitle, bound.DICOM))
+}
+
+// stop ends the parts in the reverse order of their start: receiving, then
+// delivering, then the sockets for people, last the spool, which by then holds
+// everything that was acknowledged.
+func (g *Gateway) stop(p *parts) error {
+	g.notifier.Stopping()
+	begun := time.Now()
+	deadline, cancel := context.WithDeadline(context.Background(), begun.Add(g.cfg.ShutdownTimeout))
+	defer cancel()
+
+	// Deliveries that are under way keep a share of the time for themselves.
+	receiving, cancelReceiving := context.WithDeadline(deadline, begun.Add(g.cfg.ShutdownTimeout-g.grace()))
+	defer cancelReceiving()
+	if err := p.shutdownReceiving(receiving); err != nil {
+		g.log.Warn("associations were aborted to stop in time", "reason", err)
+	}
+	p.stopForward()
+	select {
+	case <-p.forwardEnded:
+	case <-deadline.Done():
+		g.log.Warn("deliveries are still ending; they will be repeated after the next start")
+	}
+	p.stopBackstage()
+	for _, s := range []*http.Server{p.admin, p.control} {
+		if s != nil && s.Shutdown(deadline) != nil {
+			s.Close()
+		}
+	}
+	err := p.group.Wait()
+	removeControl(g.cfg.DataDir)
+	// The spool is closed however long that takes: it is what must not end in
+	// the middle, and a second signal ends even this without loss.
+	err = errors.Join(err, p.spool.Close())
+	g.log.Info("stopped", "after", time.Since(begun).Round(time.Millisecond))
+	return err
+}
+
+// shutdownReceiving lets the associations of both listeners end, and aborts
+// them when ctx ends.
+func (p *parts) shutdownReceiving(ctx context.Context) error {
+	var group errgroup.Group
+	group.Go(func() error { return p.plain.Shutdown(ctx) })
+	group.Go(func() error { return p.secure.Shutdown(ctx) })
+	return group.Wait()
+}
+
+// grace is the part of the time to stop in that deliveries under way get.
+func (g *Gateway) grace() time.Duration { return min(10*time.Second, g.cfg.ShutdownTimeout/3) }
+
+func (g *Gateway) setRunning(p *parts) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.running = p
+}
+
+// watchPressure logs each change of pressure once.
+func (g *Gateway) watchPressure(ctx context.Context, s *spool.Spool) {
+	for level := spool.LevelNone; ; {
+		changed := s.PressureChanged()
+		if now := s.Pressure(); now != level {
+			level = now
+			if level == spool.LevelNone {
+				g.log.Info("room enough again")
+			} else {
+				g.log.Warn("room is short", "pressure", level.String(), "free", s.Stats().FreeBytes)
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func addressOf(l net.Listener) string {
+	if l == nil {
+		return ""
+	}
+	return l.Addr().String()
+}

@@ -1,0 +1,194 @@
+package gateway
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"dcmgate/dicom"
+	"dcmgate/spool"
+)
+
+// ErrNothingSelected is returned for a filter that would select every job of
+// every destination where that is more likely a mistake than a wish.
+var ErrNothingSelected = errors.New("no jobs are selected; name a destination, a study or an instance, or ask for all")
+
+var errBadState = errors.New("state of jobs")
+
+// JobFilter selects jobs of the queue; empty fields do not restrict.
+type JobFilter struct {
+	Destination string    `json:"destination,omitempty"`
+	State       string    `json:"state,omitempty"` // pending, active, parked, delivered, dropped
+	Study       dicom.UID `json:"study,omitempty"`
+	Instance    dicom.UID `json:"instance,omitempty"` // SOP Instance UID
+	Code        string    `json:"code,omitempty"`     // class of the last failure
+	All         bool      `json:"all,omitempty"`      // confirms that nothing restricts
+}
+
+// Job is one instance owed to one destination, as operators see it.
+type Job struct {
+	ID             string    `json:"id"` // of the instance in the spool
+	Destination    string    `json:"destination"`
+	State          string    `json:"state"`
+	Priority       string    `json:"priority"`
+	Attempts       int       `json:"attempts"`
+	Received       time.Time `json:"received"`
+	NotBefore      time.Time `json:"not_before,omitzero"`
+	Updated        time.Time `json:"updated,omitzero"`
+	Code           string    `json:"code,omitempty"`
+	LastError      string    `json:"last_error,omitempty"`
+	Status         string    `json:"status,omitempty"` // DIMSE status, four hexadecimal digits
+	Study          dicom.UID `json:"study"`
+	Series         dicom.UID `json:"series"`
+	Instance       dicom.UID `json:"instance"`
+	SOPClass       dicom.UID `json:"sop_class"`
+	TransferSyntax dicom.UID `json:"transfer_syntax"`
+	Size           int64     `json:"size"`
+	Digest         string    `json:"digest"` // SHA-256 of the data set
+	CallingAETitle string    `json:"calling_ae_title"`
+}
+
+// JobPage is part of a listing; Next continues it, "" at its end.
+type JobPage struct {
+	Jobs []Job  `json:"jobs"`
+	Next string `json:"next,omitempty"`
+}
+
+// VerifyProgress is one step of a verification. The last one has a Report.
+type VerifyProgress struct {
+	Done   int64         `json:"done"`
+	Total  int64         `json:"total"`
+	Report *VerifyReport `json:"report,omitempty"`
+	Error  string        `json:"error,omitempty"`
+}
+
+// VerifyReport is the result of reading every stored instance back.
+type VerifyReport struct {
+	Instances    int64           `json:"instances"`
+	Bytes        int64           `json:"bytes"`
+	ProblemCount int64           `json:"problem_count"`
+	Problems     []VerifyProblem `json:"problems"` // the first of them
+	Duration     time.Duration   `json:"duration"` // nanoseconds
+}
+
+// VerifyProblem is one instance that cannot be read back as it was stored.
+type VerifyProblem struct {
+	ID       string    `json:"id"`
+	Instance dicom.UID `json:"instance"`
+	What     string    `json:"what"`
+}
+
+// operations is what operators can do with a spool, whether through a running
+// gateway's socket or on a spool opened for the purpose.
+type operations struct {
+	spool  *spool.Spool
+	status func() Status
+}
+
+// Status implements [Operator].
+func (o *operations) Status(context.Context) (Status, error) { return o.status(), nil }
+
+// Jobs implements [Operator].
+func (o *operations) Jobs(_ context.Context, f JobFilter, cursor string, limit int) (JobPage, error) {
+	filter, err := f.spool()
+	if err != nil {
+		return JobPage{}, err
+	}
+	jobs, next, err := o.spool.Jobs(filter, cursor, limit)
+	if err != nil {
+		return JobPage{}, err
+	}
+	page := JobPage{Jobs: make([]Job, len(jobs)), Next: next}
+	for i := range jobs {
+		page.Jobs[i] = describeJob(&jobs[i])
+	}
+	return page, nil
+}
+
+// Retry implements [Operator].
+func (o *operations) Retry(ctx context.Context, f JobFilter, reason string) (int, error) {
+	filter, err := f.spoolForChange()
+	if err != nil {
+		return 0, err
+	}
+	return o.spool.Redrive(ctx, filter, reason)
+}
+
+// Drop implements [Operator].
+func (o *operations) Drop(ctx context.Context, f JobFilter, reason string) (int, error) {
+	filter, err := f.spoolForChange()
+	if err != nil {
+		return 0, err
+	}
+	return o.spool.Drop(ctx, filter, reason)
+}
+
+// Verify implements [Operator].
+func (o *operations) Verify(ctx context.Context, progress func(done, total int64)) (VerifyReport, error) {
+	r, err := o.spool.Verify(ctx, progress)
+	if err != nil {
+		return VerifyReport{}, err
+	}
+	report := VerifyReport{Instances: r.Instances, Bytes: r.Bytes, ProblemCount: r.ProblemCount, Duration: r.Duration, Problems: []VerifyProblem{}}
+	for _, p := range r.Problems {
+		report.Problems = append(report.Problems, VerifyProblem{ID: p.ID.String(), Instance: p.SOPInstanceUID, What: p.What})
+	}
+	return report, nil
+}
+
+var jobStates = map[string]spool.JobState{
+	"": 0, "pending": spool.JobPending, "active": spool.JobActive, "parked": spool.JobParked,
+	"delivered": spool.JobDelivered, "dropped": spool.JobDropped,
+}
+
+// JobStates names the states a filter may ask for.
+func JobStates() []string { return []string{"pending", "active", "parked", "delivered", "dropped"} }
+
+func (f JobFilter) spool() (spool.JobFilter, error) {
+	state, ok := jobStates[f.State]
+	if !ok {
+		return spool.JobFilter{}, fmt.Errorf("%w: %q is not one of %s", errBadState, f.State, strings.Join(JobStates(), ", "))
+	}
+	return spool.JobFilter{
+		Destination: f.Destination, State: state, StudyInstanceUID: f.Study, SOPInstanceUID: f.Instance, Code: f.Code,
+	}, nil
+}
+
+// spoolForChange is spool for commands that change what they select.
+func (f JobFilter) spoolForChange() (spool.JobFilter, error) {
+	if f.Destination == "" && f.Study == "" && f.Instance == "" && f.Code == "" && !f.All {
+		return spool.JobFilter{}, ErrNothingSelected
+	}
+	return f.spool()
+}
+
+func describeJob(j *spool.Job) Job {
+	in := &j.Instance
+	d := Job{
+		ID:             in.ID.String(),
+		Destination:    j.Destination,
+		State:          j.State.String(),
+		Priority:       j.Priority.String(),
+		Attempts:       j.Attempts,
+		Received:       in.Received,
+		NotBefore:      j.NotBefore,
+		Updated:        j.Updated,
+		Code:           j.Code,
+		LastError:      j.LastError,
+		Study:          in.StudyInstanceUID,
+		Series:         in.SeriesInstanceUID,
+		Instance:       in.SOPInstanceUID,
+		SOPClass:       in.SOPClassUID,
+		TransferSyntax: in.TransferSyntaxUID,
+		Size:           in.Size,
+		Digest:         hex.EncodeToString(in.Digest[:]),
+		CallingAETitle: in.CallingAETitle,
+	}
+	if j.State == spool.JobDelivered {
+		d.Status = fmt.Sprintf("%04X", j.Status)
+	}
+	return d
+}

@@ -1,0 +1,173 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"syscall"
+
+	"dcmgate/spool"
+)
+
+// Operator is what a person may ask of a spool. It is implemented over the
+// control socket of a running gateway and over a spool opened directly.
+type Operator interface {
+	Status(ctx context.Context) (Status, error)
+	// Jobs lists a page of jobs from an opaque cursor ("" to begin) on.
+	Jobs(ctx context.Context, f JobFilter, cursor string, limit int) (JobPage, error)
+	// Retry makes the selected jobs pending, ready at once; without a state in
+	// the filter, the parked ones.
+	Retry(ctx context.Context, f JobFilter, reason string) (int, error)
+	// Drop gives the selected pending and parked jobs up.
+	Drop(ctx context.Context, f JobFilter, reason string) (int, error)
+	// Verify reads every stored instance back. progress may be nil.
+	Verify(ctx context.Context, progress func(done, total int64)) (VerifyReport, error)
+}
+
+// Connect returns the operator of the gateway that is running on the data
+// directory of cfg or, if none is, of its spool, which then is locked until
+// close is called.
+func Connect(ctx context.Context, cfg Config) (op Operator, close func() error, err error) {
+	conn, err := dialControl(ctx, cfg.DataDir)
+	if err == nil {
+		conn.Close()
+		c := newClient(cfg.DataDir)
+		return c, c.close, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+		return nil, nil, fmt.Errorf("connect to the running gateway: %w", err)
+	}
+	return openOffline(cfg)
+}
+
+func openOffline(cfg Config) (Operator, func() error, error) {
+	// Opening would make an empty spool where there is none.
+	if _, err := os.Stat(cfg.DataDir); err != nil {
+		return nil, nil, fmt.Errorf("no gateway is running, and there is no data directory: %w; name the one to use with --config or --data-dir", err)
+	}
+	s, err := spool.Open(cfg.DataDir, spoolOptions(cfg, nil, nil))
+	if err != nil {
+		return nil, nil, fmt.Errorf("no gateway answers at %s, and its spool cannot be opened: %w", cfg.DataDir, err)
+	}
+	o := &operations{spool: s, status: func() Status { return offlineStatus(cfg, s) }}
+	return o, s.Close, nil
+}
+
+// client is an Operator over the control socket.
+type client struct{ http *http.Client }
+
+func newClient(dir string) *client {
+	return &client{&http.Client{Transport: &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialControl(ctx, dir) },
+	}}}
+}
+
+func (c *client) close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// Status implements [Operator].
+func (c *client) Status(ctx context.Context) (s Status, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/status", nil, &s)
+	return s, err
+}
+
+// Jobs implements [Operator].
+func (c *client) Jobs(ctx context.Context, f JobFilter, cursor string, limit int) (page JobPage, err error) {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	for key, v := range map[string]string{
+		"destination": f.Destination, "state": f.State, "study": string(f.Study),
+		"instance": string(f.Instance), "code": f.Code, "cursor": cursor,
+	} {
+		if v != "" {
+			q.Set(key, v)
+		}
+	}
+	err = c.call(ctx, http.MethodGet, "/v1/jobs?"+q.Encode(), nil, &page)
+	return page, err
+}
+
+// Retry implements [Operator].
+func (c *client) Retry(ctx context.Context, f JobFilter, reason string) (int, error) {
+	var r changeResponse
+	err := c.call(ctx, http.MethodPost, "/v1/jobs/retry", changeRequest{f, reason}, &r)
+	return r.Count, err
+}
+
+// Drop implements [Operator].
+func (c *client) Drop(ctx context.Context, f JobFilter, reason string) (int, error) {
+	var r changeResponse
+	err := c.call(ctx, http.MethodPost, "/v1/jobs/drop", changeRequest{f, reason}, &r)
+	return r.Count, err
+}
+
+// Verify implements [Operator].
+func (c *client) Verify(ctx context.Context, progress func(done, total int64)) (VerifyReport, error) {
+	resp, err := c.do(ctx, http.MethodPost, "/v1/verify", nil)
+	if err != nil {
+		return VerifyReport{}, err
+	}
+	defer resp.Body.Close()
+	for d := json.NewDecoder(resp.Body); ; {
+		var p VerifyProgress
+		switch err := d.Decode(&p); {
+		case err != nil:
+			return VerifyReport{}, fmt.Errorf("the gateway ended in the middle of the verification: %w", err)
+		case p.Error != "":
+			return VerifyReport{}, errors.New(p.Error)
+		case p.Report != nil:
+			return *p.Report, nil
+		case progress != nil:
+			progress(p.Done, p.Total)
+		}
+	}
+}
+
+// call sends in as JSON and decodes the answer into out.
+func (c *client) call(ctx context.Context, method, path string, in, out any) error {
+	resp, err := c.do(ctx, method, path, in)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// do sends a request and turns an answer other than 200 into its error.
+func (c *client) do(ctx context.Context, method, path string, in any) (*http.Response, error) {
+	var body io.Reader
+	if in != nil {
+		data, err := json.Marshal(in)
+		if err != nil {
+			return nil, err
+		}
+		body = bytes.NewReader(data)
+	}
+	rq, err := http.NewRequestWithContext(ctx, method, "http://gateway"+path, body)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := c.http.Do(rq)
+	if err != nil {
+		return nil, fmt.Errorf("ask the running gateway: %w", err)
+	}
+	if resp.StatusCode == http.StatusOK {
+		return resp, nil
+	}
+	defer resp.Body.Close()
+	var e errorResponse
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxControlBody)).Decode(&e); err != nil || e.Error == "" {
+		return nil, fmt.Errorf("the running gateway answered %s", resp.Status)
+	}
+	return nil, errors.New(e.Error)
+}

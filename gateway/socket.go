@@ -1,0 +1,78 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+)
+
+// socketName is the control socket's name in the data directory.
+const socketName = "control.sock"
+
+// maxSocketPath is what fits into sockaddr_un on Linux, less its NUL.
+const maxSocketPath = 107
+
+// listenControl opens the control socket in dir, replacing one that a killed
+// gateway left behind. The caller holds the directory's lock, so that no
+// other gateway can be listening. The socket is made in a directory that only
+// the owner can enter and then renamed, so that at no moment anybody else can
+// connect to it.
+func listenControl(dir string) (net.Listener, error) {
+	private, err := os.MkdirTemp(dir, ".control-")
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	defer os.RemoveAll(private)
+	var l *net.UnixListener
+	err = withShortPath(private, socketName, func(path string) (err error) {
+		l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	l.SetUnlinkOnClose(false) // it would look for the old name
+	path := filepath.Join(private, socketName)
+	if err = os.Chmod(path, 0o600); err == nil {
+		err = os.Rename(path, filepath.Join(dir, socketName))
+	}
+	if err != nil {
+		l.Close()
+		return nil, fmt.Errorf("control socket: %w", err)
+	}
+	return l, nil
+}
+
+// dialControl connects to the control socket in dir.
+func dialControl(ctx context.Context, dir string) (net.Conn, error) {
+	var conn net.Conn
+	err := withShortPath(dir, socketName, func(path string) (err error) {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, "unix", path)
+		return err
+	})
+	return conn, err
+}
+
+// withShortPath calls use with a path to name in dir that fits into a socket
+// address, however deep dir is.
+func withShortPath(dir, name string, use func(path string) error) error {
+	if path := filepath.Join(dir, name); len(path) <= maxSocketPath {
+		return use(path)
+	}
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return use(fmt.Sprintf("/proc/self/fd/%d/%s", d.Fd(), name))
+}
+
+// removeControl takes the socket away, so that nobody waits for an answer from
+// a gateway that has ended.
+func removeControl(dir string) {
+	// A socket that stays is replaced at the next start.
+	_ = os.Remove(filepath.Join(dir, socketName))
+}

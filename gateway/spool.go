@@ -1,0 +1,57 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/spool"
+)
+
+// minWriters is how many instances may at least be in reception at once. With
+// an operations window one association has a data set coming in while those
+// before it are being committed.
+const minWriters = 256
+
+// spoolOptions are the spool's settings as the configuration has them.
+func spoolOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer) spool.Options {
+	return spool.Options{
+		Quota:        cfg.Spool.Quota,
+		MinFree:      cfg.Spool.MinFree,
+		Retention:    cfg.Spool.Retention,
+		KeepUnrouted: cfg.Spool.KeepUnrouted,
+		SegmentSize:  cfg.Spool.SegmentSize,
+		MaxWriters:   max(minWriters, 2*cfg.DICOM.MaxAssociations),
+		Logger:       log,
+		Registerer:   registry,
+	}
+}
+
+// RebuildReport says what was found when the index was made anew.
+type RebuildReport struct {
+	Instances    int64         `json:"instances"`
+	Jobs         int64         `json:"jobs"`
+	OutcomesKept int64         `json:"outcomes_kept"` // of jobs, taken over from the old index
+	OldIndexRead bool          `json:"old_index_read"`
+	Unreadable   int           `json:"unreadable"`
+	Damaged      int           `json:"damaged"`
+	Duration     time.Duration `json:"duration"` // nanoseconds
+}
+
+// Rebuild makes the index of cfg's spool anew from the stored instances. No
+// gateway may be running on it. progress may be nil.
+func Rebuild(ctx context.Context, cfg Config, progress func(done, total int64)) (RebuildReport, error) {
+	conn, err := dialControl(ctx, cfg.DataDir)
+	if err == nil {
+		conn.Close()
+		return RebuildReport{}, fmt.Errorf("a gateway is running on %s; stop it before its index is rebuilt", cfg.DataDir)
+	}
+	r, err := spool.Rebuild(ctx, cfg.DataDir, spoolOptions(cfg, nil, nil), progress)
+	return RebuildReport{
+		Instances: r.Instances, Jobs: r.Jobs, OutcomesKept: r.OutcomesKept, OldIndexRead: r.OldIndexRead,
+		Unreadable: r.Unreadable, Damaged: r.Damaged, Duration: r.Duration,
+	}, err
+}

@@ -1,0 +1,174 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"dcmgate/dicom"
+	"dcmgate/dimse"
+	"dcmgate/pdu"
+	"dcmgate/spool"
+)
+
+// How senders are slowed while room is short (spool.LevelSlow). A sender of
+// more than bulkAfter instances over one association has time; a modality
+// sending a few images does not notice.
+const (
+	bulkAfter = 16
+	bulkDelay = 100 * time.Millisecond
+)
+
+// intake is what receiving needs of the spool.
+type intake interface {
+	Begin(in spool.Incoming) (intakeWriter, error)
+	Pressure() spool.Level
+}
+
+// intakeWriter takes one instance: Write its data set, then either Commit or
+// Abort. When Commit has returned nil the instance survives loss of power.
+type intakeWriter interface {
+	io.Writer
+	Commit(jobs []spool.JobSpec) (spool.Receipt, error)
+	Abort()
+}
+
+// spoolIntake is the spool as an intake.
+type spoolIntake struct{ *spool.Spool }
+
+func (s spoolIntake) Begin(in spool.Incoming) (intakeWriter, error) {
+	w, err := s.Spool.Begin(in)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// storage is the Storage service class as SCP (PS3.4 annex B) for one
+// association. Operations may overlap if a window was negotiated.
+type storage struct {
+	*receiver
+	origin spool.Incoming // what all instances of the association share
+	log    *slog.Logger
+	stored atomic.Int64
+}
+
+// store takes one instance. The status it returns is only success once the
+// spool has committed the instance and the jobs for it.
+func (s *storage) store(ctx context.Context, rq *dimse.Request) (dimse.Status, string) {
+	status, comment := s.receive(rq)
+	s.tally.count(status)
+	if status == dimse.StatusSuccess && s.stored.Add(1) > bulkAfter && s.intake.Pressure() >= spool.LevelSlow {
+		s.slowDown(ctx)
+	}
+	return status, comment
+}
+
+func (s *storage) receive(rq *dimse.Request) (dimse.Status, string) {
+	in, status, comment := s.incoming(rq)
+	if status != dimse.StatusSuccess {
+		s.log.Warn("instance refused", "status", status, "reason", comment, "sop_instance_uid", printable(in.SOPInstanceUID))
+		return status, comment
+	}
+	w, err := s.intake.Begin(in)
+	if err != nil {
+		return s.failed(in, "no writer", err)
+	}
+	guarded := &failureWriter{w: w}
+	if _, err := io.Copy(guarded, rq.Data); err != nil {
+		w.Abort()
+		if guarded.err == nil {
+			// The association ended in the middle; nobody is there to answer,
+			// and package dimse logs how it ended.
+			return dimse.StatusProcessingFailure, ""
+		}
+		return s.failed(in, "write failed", err)
+	}
+	receipt, err := w.Commit(s.jobs(in.Priority))
+	if err != nil {
+		return s.failed(in, "commit failed", err)
+	}
+	s.log.Debug("instance stored", "outcome", receipt.Outcome.String(), "sop_instance_uid", printable(in.SOPInstanceUID))
+	return dimse.StatusSuccess, ""
+}
+
+// incoming completes the association's part with the command's. Identifiers
+// that are merely malformed are taken: instances of such senders exist, and
+// the spool flags them.
+func (s *storage) incoming(rq *dimse.Request) (in spool.Incoming, status dimse.Status, comment string) {
+	c := &rq.Command
+	in = s.origin
+	in.SOPClassUID = c.AffectedSOPClassUID
+	in.SOPInstanceUID = c.AffectedSOPInstanceUID
+	in.TransferSyntaxUID = rq.Context.TransferSyntax
+	in.Priority = spool.Priority(c.Priority)
+	in.MoveOriginatorAETitle = pdu.TrimAETitle(c.MoveOriginatorAETitle)
+	in.MoveOriginatorMessageID = c.MoveOriginatorMessageID
+	if in.SOPClassUID == "" {
+		in.SOPClassUID = rq.Context.AbstractSyntax
+	}
+	if in.Priority > spool.PriorityLow {
+		in.Priority = spool.PriorityMedium
+	}
+	switch {
+	case !usable(in.SOPInstanceUID):
+		return in, dimse.StatusInvalidSOPInstance, "Affected SOP Instance UID is missing or not a UID"
+	case !usable(in.SOPClassUID):
+		return in, dimse.StatusNoSuchSOPClass, "Affected SOP Class UID is not a UID"
+	case rq.Data == nil:
+		return in, dimse.StatusCannotUnderstand, "the request has no data set"
+	}
+	return in, dimse.StatusSuccess, ""
+}
+
+// usable reports whether a UID can identify an instance at all. It is far
+// laxer than PS3.5 9.1: too long or with leading zeros will do.
+func usable(uid dicom.UID) bool {
+	return uid != "" && len(uid) <= 128 && !strings.ContainsFunc(string(uid), func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// failed maps an error of the spool to a status. Whatever the spool could not
+// do for want of room or health is A700: senders repeat that.
+func (s *storage) failed(in spool.Incoming, what string, err error) (dimse.Status, string) {
+	for _, lack := range []error{spool.ErrFull, spool.ErrUnhealthy, spool.ErrClosed, syscall.ENOSPC, syscall.EDQUOT} {
+		if errors.Is(err, lack) {
+			s.trouble.report(s.log, "out of resources", "cause", err.Error())
+			return dimse.StatusOutOfResources, "no room at present"
+		}
+	}
+	s.log.Error("instance not stored", "step", what, "error", err, "sop_instance_uid", printable(in.SOPInstanceUID))
+	return dimse.StatusProcessingFailure, "storing failed; see the gateway's log"
+}
+
+// slowDown holds an answer back, no longer than the association lives.
+func (s *storage) slowDown(ctx context.Context) {
+	t := time.NewTimer(bulkDelay)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// failureWriter remembers a failed write, to tell it from a failed read after
+// io.Copy.
+type failureWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (f *failureWriter) Write(p []byte) (int, error) {
+	n, err := f.w.Write(p)
+	if err != nil {
+		f.err = err
+	}
+	return n, err
+}
+
+// printable bounds a UID from the wire for a log line.
+func printable(uid dicom.UID) string { return pdu.Printable(string(uid)) }

@@ -23,7 +23,7 @@ const (
 	maxTreeDepth    = 32      // sequences within each other
 	maxTreeElements = 200_000 // elements, items included
 	maxTreeValues   = 1 << 19 // values that go-dicom makes a Go value of
-	maxParses       = 4       // at the same time
+	maxParses       = 2       // at the same time
 )
 
 // DataElement is a node of the tree that ParseElements returns.

@@ -250,3 +250,13 @@ func compareWithScanner(t *testing.T, tree []DataElement, data []byte, ts UID) {
 		t.Errorf("scanner kept %d bytes", kept)
 	}
 }
+
+func BenchmarkParseElements(b *testing.B) {
+	data := ctHeader()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := ParseElements(data, ExplicitVRLittleEndian); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -78,7 +78,7 @@ type Element struct {
 // data set and reuses its memory.
 type Scanner struct {
 	wanted []Tag    // ascending
-	vrs    []string // of wanted, by the dictionary
+	vrs    []string // of wanted, by the dictionary; nil until one is needed
 
 	// The element under way.
 	tag     Tag
@@ -115,11 +115,9 @@ type Scanner struct {
 // NewScanner returns a Scanner for a data set in transfer syntax ts that looks
 // for the given tags.
 func NewScanner(ts UID, wanted []Tag) *Scanner {
-	s := &Scanner{wanted: slices.Compact(slices.Sorted(slices.Values(wanted)))}
-	s.vrs = make([]string, len(s.wanted))
-	for i, tag := range s.wanted {
-		s.vrs[i] = TagVR(tag)
-	}
+	s := &Scanner{wanted: slices.Clone(wanted)}
+	slices.Sort(s.wanted)
+	s.wanted = slices.Compact(s.wanted)
 	s.seen = make([]bool, len(s.wanted))
 	s.elements = make([]Element, 0, len(s.wanted))
 	s.Reset(ts)
@@ -366,7 +364,7 @@ func (s *Scanner) want(v *vr, length uint32) bool {
 	}
 	name := v.name
 	if s.implicit {
-		name = s.vrs[i]
+		name = s.dictionaryVR(i)
 	}
 	if name == "SQ" {
 		return false
@@ -380,6 +378,18 @@ func (s *Scanner) want(v *vr, length uint32) bool {
 		s.keep()
 	}
 	return true
+}
+
+// dictionaryVR returns the VR of a wanted tag. The dictionary is too slow to be
+// asked for each data set, and data sets in explicit VR do without it.
+func (s *Scanner) dictionaryVR(i int) string {
+	if s.vrs == nil {
+		s.vrs = make([]string, len(s.wanted))
+		for i, tag := range s.wanted {
+			s.vrs[i] = TagVR(tag)
+		}
+	}
+	return s.vrs[i]
 }
 
 // find looks the current tag up among the wanted ones. Tags ascend, so the

@@ -422,3 +422,12 @@ func FuzzScanner(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkNewScanner is BenchmarkScanner without reuse.
+func BenchmarkNewScanner(b *testing.B) {
+	data := ctHeader()
+	b.ReportAllocs()
+	for b.Loop() {
+		NewScanner(ExplicitVRLittleEndian, defaultTags).Write(data)
+	}
+}

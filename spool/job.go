@@ -1,7 +1,6 @@
 package spool
 
 import (
-	"context"
 	"time"
 
 	"dcmgate/dicom"
@@ -126,39 +125,3 @@ type JobFilter struct {
 
 // JobCounts are the numbers of one destination's jobs by state.
 type JobCounts struct{ Pending, Active, Parked, Delivered, Dropped int64 }
-
-// Claim leases up to limit jobs of a destination, highest priority first, then oldest instance. Jobs whose NotBefore
-// has come take part by priority and age like fresh ones. Every job returned must be given to Complete. Claim costs in
-// proportion to limit, whatever the backlog.
-func (s *Spool) Claim(destination string, limit int) ([]Job, error) { panic("x") }
-
-// Ready is signalled when Claim may find jobs of the destination. The channel is for one reader: each signal is
-// received once, and a Claim that left jobs behind signals again.
-func (s *Spool) Ready(destination string) <-chan struct{} { panic("x") }
-
-// Complete ends claims. It returns at once; the committer makes the outcomes durable in order (Flush waits for it).
-// Outcomes that a power failure takes mean that the instance is sent again. Unclaimed jobs give ErrNotClaimed after
-// the others have been taken.
-func (s *Spool) Complete(outcomes ...Outcome) error { panic("x") }
-
-// Flush waits until everything committed or completed before the call is durable in the index.
-func (s *Spool) Flush(ctx context.Context) error { panic("x") }
-
-// Jobs lists jobs that match the filter, from an opaque cursor ("" to begin) on. next is empty at the end; a page may
-// hold fewer jobs than limit before that. Jobs that are claimed show as active.
-func (s *Spool) Jobs(f JobFilter, cursor string, limit int) (jobs []Job, next string, err error) {
-	panic("x")
-}
-
-// Redrive makes the matching parked, dropped, delivered or waiting jobs pending again, ready at once, and records the reason. A filter
-// without State takes parked jobs only. Claimed jobs are left alone.
-func (s *Spool) Redrive(ctx context.Context, f JobFilter, reason string) (int, error) { panic("x") }
-
-// Drop gives the matching pending and parked jobs up and records the reason. Claimed jobs are left alone.
-func (s *Spool) Drop(ctx context.Context, f JobFilter, reason string) (int, error) { panic("x") }
-
-// Counts returns the number of jobs of every destination by state; exact at each moment.
-func (s *Spool) Counts() map[string]JobCounts { panic("x") }
-
-// Destinations lists every destination that has or had jobs, sorted.
-func (s *Spool) Destinations() []string { panic("x") }

@@ -1,0 +1,274 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// op is something that changes the index. apply runs in the committer's goroutine and is never split between
+// transactions; an error means that the index cannot be read, and ends the committer. failed is called instead of what
+// apply gave to tx.onDurable if the operation did not become durable; the spool is closing or broken then.
+type op interface {
+	apply(t *tx) error
+	failed(err error)
+}
+
+// Timing of batches. While operations keep coming, a transaction waits a little for company, so that the disk's syncs go
+// to payloads; after a quiet moment the first one does not wait.
+const (
+	minBatchDelay  = 2 * time.Millisecond
+	maxBatchDelay  = 10 * time.Millisecond
+	busyBatch      = 4    // operations in a batch from which on the next one waits
+	fullBatch      = 4096 // operations that end the wait
+	retryInterval  = 250 * time.Millisecond
+	retryMax       = 5 * time.Second
+	commitTimeSlow = 2 // the delay is the duration of the last commit times this
+)
+
+// committer is the only writer of the index.
+type committer struct {
+	db      *badger.DB
+	ledger  *ledger
+	now     func() time.Time
+	health  *health
+	onSpace func()                   // asked to give the reserve back when the disk is full
+	commit  func(*badger.Txn) error  // replaced by tests that break the disk
+	observe func(time.Duration, int) // duration and operations of a durable transaction
+
+	quiet bool // write no changes: while an index is rebuilt
+
+	mu      sync.Mutex
+	queue   []op
+	urgent  bool
+	closing bool
+	broken  error
+
+	wake chan struct{}
+	stop chan struct{} // ends the retries of a failing write
+	done chan struct{}
+
+	delay   time.Duration
+	lastEnd time.Time
+}
+
+func newCommitter(db *badger.DB, l *ledger, h *health, now func() time.Time) *committer {
+	return &committer{
+		db:      db,
+		ledger:  l,
+		now:     now,
+		health:  h,
+		onSpace: func() {},
+		commit:  func(txn *badger.Txn) error { return txn.Commit() },
+		observe: func(time.Duration, int) {},
+		wake:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		done:    make(chan struct{}),
+	}
+}
+
+// enqueue hands an operation over; order is kept. urgent ends the wait for company. After close the operation fails at
+// once: what it stands for is in a segment, or will be done again.
+func (c *committer) enqueue(o op, urgent bool) {
+	c.mu.Lock()
+	if c.closing || c.broken != nil {
+		err := c.broken
+		c.mu.Unlock()
+		if err == nil {
+			err = ErrClosed
+		}
+		o.failed(err)
+		return
+	}
+	c.queue = append(c.queue, o)
+	c.urgent = c.urgent || urgent
+	poke := urgent || len(c.queue) == 1 || len(c.queue) == fullBatch
+	c.mu.Unlock()
+	if poke {
+		c.poke()
+	}
+}
+
+func (c *committer) poke() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// close lets the committer finish what it has been given and waits for it. A write that keeps failing is given up.
+func (c *committer) close() {
+	c.mu.Lock()
+	if !c.closing {
+		c.closing = true
+		close(c.stop)
+	}
+	c.mu.Unlock()
+	c.poke()
+	<-c.done
+}
+
+// run is the committer's goroutine.
+func (c *committer) run() {
+	defer close(c.done)
+	for {
+		batch, more := c.gather()
+		if err := c.write(batch); err != nil {
+			c.breakDown(err)
+			return
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+// gather waits for operations and takes them all. more is false when the last have been taken.
+func (c *committer) gather() (batch []op, more bool) {
+	for {
+		c.mu.Lock()
+		ready := len(c.queue) >= fullBatch || c.urgent || c.closing
+		wait := c.delay - time.Since(c.lastEnd)
+		if (len(c.queue) > 0 && (ready || wait <= 0)) || c.closing {
+			batch, c.queue, c.urgent = c.queue, nil, false
+			closing := c.closing
+			c.mu.Unlock()
+			return batch, !closing
+		}
+		empty := len(c.queue) == 0
+		c.mu.Unlock()
+		c.pause(empty, wait)
+	}
+}
+
+// pause waits for a reason to look again: somebody called, or the batch has waited long enough.
+func (c *committer) pause(empty bool, wait time.Duration) {
+	if empty {
+		<-c.wake
+		return
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-c.wake:
+	case <-timer.C:
+	}
+}
+
+// write makes a batch durable, in as many transactions as it takes.
+func (c *committer) write(batch []op) error {
+	for len(batch) > 0 {
+		t := newTx(c.db, c.ledger, c.now())
+		t.quiet = c.quiet
+		n := 0
+		for n < len(batch) && !t.full() {
+			if err := batch[n].apply(t); err != nil {
+				t.txn.Discard()
+				return failAll(batch, err)
+			}
+			n++
+		}
+		began := time.Now()
+		if err := c.persist(t); err != nil {
+			return failAll(batch, err)
+		}
+		c.pace(time.Since(began), n)
+		for _, fn := range t.after {
+			fn()
+		}
+		batch = batch[n:]
+	}
+	return nil
+}
+
+func failAll(batch []op, err error) error {
+	for _, o := range batch {
+		o.failed(err)
+	}
+	return err
+}
+
+func (c *committer) pace(took time.Duration, ops int) {
+	c.observe(took, ops)
+	c.lastEnd = time.Now()
+	c.delay = 0
+	if ops >= busyBatch {
+		c.delay = min(max(took*commitTimeSlow, minBatchDelay), maxBatchDelay)
+	}
+}
+
+// persist commits a transaction. A failure turns the spool red and is tried again until it succeeds or the spool is
+// closed: the instances concerned are durable in their segments and stay pending meanwhile. The writes are repeated in a
+// transaction of their own, as Badger gives up the one that failed.
+func (c *committer) persist(t *tx) error {
+	if t.empty() {
+		t.txn.Discard()
+		return nil
+	}
+	if err := t.finish(); err != nil {
+		t.txn.Discard()
+		return err
+	}
+	err := c.commit(t.txn)
+	for wait := retryInterval; err != nil; wait = min(2*wait, retryMax) {
+		c.health.indexFailed(fmt.Errorf("write the index: %w", err))
+		if errors.Is(err, syscall.ENOSPC) {
+			c.onSpace()
+		}
+		if !c.sleep(wait) {
+			return fmt.Errorf("%w: write the index: %w", ErrUnhealthy, err)
+		}
+		err = c.again(t.writes)
+	}
+	c.health.indexWritten()
+	return nil
+}
+
+func (c *committer) again(writes []write) error {
+	txn := c.db.NewTransaction(true)
+	defer txn.Discard()
+	for _, w := range writes {
+		if err := w.to(txn); err != nil {
+			return err
+		}
+	}
+	return c.commit(txn)
+}
+
+func (c *committer) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-c.stop:
+		return false
+	}
+}
+
+// breakDown ends the committer for good: everything queued and to come fails.
+func (c *committer) breakDown(err error) {
+	c.health.indexFailed(err)
+	c.mu.Lock()
+	c.broken = err
+	left := c.queue
+	c.queue = nil
+	c.mu.Unlock()
+	for _, o := range left {
+		o.failed(err)
+	}
+}
+
+// flushOp is durable when everything before it is.
+type flushOp struct{ done chan error }
+
+func (o *flushOp) apply(t *tx) error {
+	t.onDurable(func() { o.done <- nil })
+	return nil
+}
+
+func (o *flushOp) failed(err error) { o.done <- err }

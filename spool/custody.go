@@ -1,0 +1,88 @@
+package spool
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// purgeBatch is how many custody records or changes one operation drops.
+const purgeBatch = 256
+
+// purgePass bounds the custody records by number and age, and the change sequence by length.
+func (s *Spool) purgePass() error {
+	for !s.closed.Load() {
+		o := &purgeOp{s: s, done: make(chan error, 1)}
+		if err := s.findPurgeable(o); err != nil {
+			return err
+		}
+		if len(o.ids) == 0 && o.changes == 0 {
+			return nil
+		}
+		s.committer.enqueue(o, true)
+		if err := <-o.done; err != nil {
+			return err
+		}
+	}
+	return ErrClosed
+}
+
+// findPurgeable fills an operation with what is over the bounds. Custody records go in the order of their eviction, so
+// that the scan can begin where the last one ended and meets no deleted keys.
+func (s *Spool) findPurgeable(o *purgeOp) error {
+	t := s.ledger.snapshot()
+	if t.sequence-t.pruned > uint64(s.o.ChangesKept) {
+		o.changes = int(min(t.sequence-t.pruned-uint64(s.o.ChangesKept), purgeBatch))
+	}
+	surplus := int64(t.evicted) - s.o.CustodyRecords
+	deadline := s.o.Now().Add(-s.o.CustodyAge).UnixMilli()
+	return s.db.View(func(txn *badger.Txn) error {
+		return scan(txn, []byte{kindTombstone}, s.custodyLow, false, func(key, _ []byte) (bool, error) {
+			if len(key) != 17 {
+				return true, nil
+			}
+			old := int64(binary.BigEndian.Uint64(key[1:])) < deadline
+			if !old && int64(len(o.ids)) >= surplus || len(o.ids) == purgeBatch {
+				return false, nil
+			}
+			o.ids = append(o.ids, idAt(key[9:]))
+			s.custodyLow = slices.Clone(key)
+			return true, nil
+		})
+	})
+}
+
+// purgeOp drops custody records and old changes.
+type purgeOp struct {
+	s       *Spool
+	ids     []InstanceID
+	changes int
+	done    chan error
+}
+
+func (o *purgeOp) apply(t *tx) error {
+	for _, id := range o.ids {
+		in, err := t.entry(id)
+		if err != nil {
+			if err = skipMissing(err); err != nil {
+				return err
+			}
+			continue
+		}
+		if in.State != InstanceEvicted {
+			continue
+		}
+		if err := o.s.purge(t, in, in.identity()); err != nil {
+			return err
+		}
+	}
+	for range o.changes {
+		t.total(func(c *totals) { c.pruned++ })
+		t.delete(changeKey(t.ledger.snapshot().pruned))
+	}
+	t.onDurable(func() { o.done <- nil })
+	return nil
+}
+
+func (o *purgeOp) failed(err error) { o.done <- err }

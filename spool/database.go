@@ -1,0 +1,98 @@
+package spool
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+)
+
+const memTableSize = 16 << 20
+
+// indexOptions are the settings of the index. They were chosen by measurement for a small machine: one million
+// instances take 15 MB of anonymous memory. SyncWrites is not negotiable: without it a power cut loses what the
+// checkpoints say is there.
+func indexOptions(dir string, log *slog.Logger) badger.Options {
+	o := badger.DefaultOptions(dir)
+	o.SyncWrites = true
+	o.DetectConflicts = false // one writer
+	o.MemTableSize = memTableSize
+	o.NumMemtables = 2
+	o.NumLevelZeroTables = 2
+	o.NumLevelZeroTablesStall = 8
+	o.NumCompactors = 2
+	o.NumGoroutines = 2
+	o.BlockCacheSize = 0
+	o.IndexCacheSize = 16 << 20
+	o.Compression = options.None
+	o.ValueThreshold = 1 << 20 // everything stays in the tree
+	o.ValueLogFileSize = 64 << 20
+	o.NumVersionsToKeep = 1
+	o.MetricsEnabled = false
+	o.Logger = indexLog{log}
+	return o
+}
+
+// indexLog passes on what an operator can act upon.
+type indexLog struct{ log *slog.Logger }
+
+func (l indexLog) Errorf(f string, a ...any) { l.log.Error("index", "detail", fmt.Sprintf(f, a...)) }
+
+func (l indexLog) Warningf(f string, a ...any) { l.log.Warn("index", "detail", fmt.Sprintf(f, a...)) }
+
+func (indexLog) Infof(string, ...any) {}
+
+func (indexLog) Debugf(string, ...any) {}
+
+// get copies a value; ok is false if the key is not there.
+func get(txn *badger.Txn, key []byte) (value []byte, ok bool, err error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("read the index: %w", err)
+	}
+	value, err = item.ValueCopy(nil)
+	if err != nil {
+		return nil, false, fmt.Errorf("read the index: %w", err)
+	}
+	return value, true, nil
+}
+
+// scan calls fn for the keys under prefix from start on (nil: from the first), until fn says no more. Key and value are
+// good during the call; value is nil unless wanted. Badger allows one scan at a time in a transaction that writes.
+func scan(txn *badger.Txn, prefix, start []byte, values bool, fn func(key, value []byte) (bool, error)) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+	defer it.Close()
+	if bytes.Compare(start, prefix) < 0 {
+		start = prefix
+	}
+	for it.Seek(start); it.ValidForPrefix(prefix); it.Next() {
+		more, err := scanItem(it.Item(), values, fn)
+		if err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+func scanItem(item *badger.Item, values bool, fn func(key, value []byte) (bool, error)) (more bool, err error) {
+	if !values {
+		return fn(item.Key(), nil)
+	}
+	verr := item.Value(func(value []byte) error {
+		more, err = fn(item.Key(), value)
+		return nil
+	})
+	if verr != nil {
+		return false, fmt.Errorf("read the index: %w", verr)
+	}
+	return more, err
+}
+
+// after is the first key behind key, for resuming a scan.
+func after(key []byte) []byte { return append(bytes.Clone(key), 0) }

@@ -1,0 +1,288 @@
+package spool
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"dcmgate/spool/segment"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+const (
+	// evictBatch is how many instances one operation evicts; it bounds the transaction.
+	evictBatch = 256
+	// evictEvery is how often age is looked at.
+	evictEvery = time.Minute
+	// retentionSlack is the part of Retention, 1/n, by which an instance may outlive it in the hope that its whole segment
+	// can be recycled, which is cheaper than punching holes into it.
+	retentionSlack = 8
+)
+
+// runEvictor is the goroutine that gives room back.
+func (s *Spool) runEvictor() {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.relieve:
+		case <-s.closing:
+			return
+		}
+		if err := s.evictPass(); err != nil && !errors.Is(err, ErrClosed) {
+			s.log.Error("eviction failed", "error", err)
+		}
+		if err := s.purgePass(); err != nil && !errors.Is(err, ErrClosed) {
+			s.log.Error("pruning custody records failed", "error", err)
+		}
+		timer.Reset(evictEvery)
+	}
+}
+
+func (s *Spool) wakeEvictor() {
+	select {
+	case s.relieve <- struct{}{}:
+	default:
+	}
+}
+
+// evictPass evicts what room and age ask for: whole segments first, oldest first, then single instances out of segments
+// that undelivered ones keep alive. Then it recycles what is dead.
+func (s *Spool) evictPass() error {
+	for _, whole := range [...]bool{true, false} {
+		for _, info := range s.payloads.Segments() {
+			if s.closed.Load() {
+				return ErrClosed
+			}
+			over, err := s.overuse()
+			if err != nil {
+				return err
+			}
+			if err := s.evictSegment(info, whole, over); err != nil {
+				return err
+			}
+		}
+	}
+	return s.recycleDead()
+}
+
+// overuse tells how many bytes are to be freed for room.
+func (s *Spool) overuse() (int64, error) {
+	stats, err := s.payloads.Stats()
+	if err != nil {
+		return 0, err
+	}
+	return s.pressure.overuse(stats, s.ledger.snapshot()), nil
+}
+
+// evictSegment evicts from one segment: all of it if whole is set and nothing in it is needed any more, else what has to
+// go by itself.
+func (s *Spool) evictSegment(info segment.Info, whole bool, over int64) error {
+	use, ok := s.ledger.use(info.ID)
+	if !ok || use.done == 0 || use.checkpoint.Generation != info.Generation {
+		return nil
+	}
+	now, dead := s.o.Now(), use.done == use.live
+	switch {
+	case whole && dead && s.expired(use.newest, now):
+		return s.evictFrom(info, evictOp{s: s}, -1, whole)
+	case whole && dead && over > 0 || !whole && over > 0:
+		return s.evictFrom(info, evictOp{s: s, forRoom: true}, over, whole)
+	case !whole && s.o.Retention > 0:
+		before := now.Add(-s.o.Retention - s.o.Retention/retentionSlack)
+		return s.evictFrom(info, evictOp{s: s, before: before}, -1, whole)
+	}
+	return nil
+}
+
+// expired tells whether something received at ms is past retention.
+func (s *Spool) expired(ms int64, now time.Time) bool {
+	return s.o.Retention > 0 && ms < now.Add(-s.o.Retention).UnixMilli()
+}
+
+// evictFrom evicts from a segment in batches until enough bytes are freed (over < 0: all that the operation accepts). A
+// segment that goes as a whole is emptied even if less would do: then it can be recycled.
+func (s *Spool) evictFrom(info segment.Info, model evictOp, over int64, whole bool) error {
+	start := placeKey(info.ID, 0)
+	var freed []segment.Location
+	for start != nil && (whole || over != 0) {
+		ids, next, err := s.residents(info.ID, start)
+		if err != nil {
+			return err
+		}
+		start = next
+		o := model
+		o.ids, o.over, o.done = ids, over, make(chan error, 1)
+		if whole {
+			o.over = -1
+		}
+		s.committer.enqueue(&o, true)
+		if err := <-o.done; err != nil {
+			return err
+		}
+		s.metrics.evicted(len(o.freed))
+		freed = append(freed, o.freed...)
+		if over > 0 {
+			over = max(over-o.bytes, 0)
+		}
+	}
+	if use, ok := s.ledger.use(info.ID); ok && use.live == 0 {
+		return nil // recycleDead takes all of it
+	}
+	for _, l := range freed {
+		if err := s.payloads.Free(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// residents lists a batch of the instances that were written to a segment, evicted ones excepted.
+func (s *Spool) residents(id segment.ID, start []byte) (ids []InstanceID, next []byte, err error) {
+	prefix := placeKey(id, 0)[:5]
+	err = s.db.View(func(txn *badger.Txn) error {
+		return scan(txn, prefix, start, true, func(key, value []byte) (bool, error) {
+			if len(ids) == evictBatch {
+				next = slices.Clone(key)
+				return false, nil
+			}
+			if len(value) == 8 {
+				ids = append(ids, idAt(value))
+			}
+			return true, nil
+		})
+	})
+	return ids, next, err
+}
+
+// evictOp gives up the bytes of instances whose jobs are all done, and keeps their custody records.
+type evictOp struct {
+	s       *Spool
+	ids     []InstanceID
+	before  time.Time // only what was received before; zero: any
+	forRoom bool      // what never had a job may be protected
+	over    int64     // stop after so many bytes; negative: never
+
+	freed []segment.Location
+	bytes int64
+	done  chan error
+}
+
+func (o *evictOp) apply(t *tx) error {
+	for _, id := range o.ids {
+		if o.over >= 0 && o.bytes >= o.over {
+			break
+		}
+		if err := o.evict(t, id); err != nil {
+			return err
+		}
+	}
+	t.onDurable(func() { o.done <- nil })
+	return nil
+}
+
+func (o *evictOp) failed(err error) { o.done <- err }
+
+func (o *evictOp) evict(t *tx, id InstanceID) error {
+	in, err := t.entry(id)
+	if err != nil {
+		return skipMissing(err)
+	}
+	if in.State != InstanceStored || !o.before.IsZero() && !in.Received.Before(o.before) {
+		return nil
+	}
+	if o.forRoom && o.s.o.KeepUnrouted && len(in.jobs) == 0 {
+		return nil
+	}
+	open, err := t.othersOpen(in, "")
+	if err != nil || open {
+		return err
+	}
+	if err := t.bury(in); err != nil {
+		return err
+	}
+	o.freed = append(o.freed, in.location)
+	o.bytes += in.location.Length
+	return nil
+}
+
+// bury turns an entry into a custody record: who sent what when, its digest, and its jobs, but nothing of the patient.
+func (t *tx) bury(in *Instance) error {
+	k := in.identity()
+	vs, err := readVersions(t.txn, k)
+	if err != nil {
+		return err
+	}
+	t.accountDone(in, -1)
+	if err := t.removeFromTree(in); err != nil {
+		return err
+	}
+	in.State, in.Evicted, in.Metadata = InstanceEvicted, t.now, Metadata{}
+	t.set(versionsKey(k), appendVersions(nil, setVersion(vs, in.version())))
+	t.set(entryKey(in.ID), appendEntry(nil, in))
+	t.set(tombstoneKey(in), nil)
+	t.delete(placeKey(in.location.Segment, in.location.Offset))
+	t.segmentUse(in.location, func(u *segmentUse) {
+		u.live--
+		u.bytes -= in.location.Length
+	})
+	t.total(func(c *totals) {
+		c.instances = dec(c.instances)
+		c.bytes -= uint64(in.location.Length)
+		c.evicted++
+	})
+	t.change(ChangeEvicted, in.ID)
+	return nil
+}
+
+// recycleDead takes segments out of use in which nothing lives. A segment counts as dead only if the index knows all of
+// it: records that are durable but not indexed do not show in its accounts.
+func (s *Spool) recycleDead() error {
+	for _, info := range s.payloads.Segments() {
+		use, ok := s.ledger.use(info.ID)
+		if !ok || use.live != 0 || use.checkpoint.Generation != info.Generation || use.checkpoint.Offset < info.End {
+			continue
+		}
+		if err := s.recycle(info); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Spool) recycle(info segment.Info) error {
+	if info.Open {
+		if err := s.payloads.Retire(info.ID); errors.Is(err, segment.ErrInUse) {
+			return nil // its turn comes
+		} else if err != nil {
+			return err
+		}
+		if !s.stillDead(info) { // a writer was faster
+			return nil
+		}
+	}
+	// The accounts go only after the segment: if they went first, a crash between would have all of it replayed.
+	err := s.payloads.Recycle(info.ID)
+	if errors.Is(err, segment.ErrInUse) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, segment.ErrGone) {
+		return err
+	}
+	return s.adjust(func(t *tx) error {
+		t.forgetSegment(info.ID)
+		return nil
+	})
+}
+
+// stillDead looks again after Retire: the segment's end may have moved in between.
+func (s *Spool) stillDead(before segment.Info) bool {
+	for _, info := range s.payloads.Segments() {
+		if info.ID == before.ID {
+			return info.Generation == before.Generation && info.End == before.End
+		}
+	}
+	return false
+}

@@ -1,0 +1,120 @@
+package spool
+
+import (
+	"context"
+)
+
+// adminBatch is how many jobs one operation of Redrive or Drop takes; it bounds the transaction.
+const adminBatch = 500
+
+// Redrive makes matching jobs pending again, ready at once, and records the reason. A filter without State takes parked
+// jobs; with State pending it takes those that wait for their time; delivered and dropped ones can be sent again while
+// the instance is stored. Claimed jobs are left alone. It returns how many were changed, durably.
+func (s *Spool) Redrive(ctx context.Context, f JobFilter, reason string) (int, error) {
+	if f.State == 0 {
+		f.State = JobParked
+	}
+	return s.administer(ctx, f, "redriven", reason, func(old *jobRecord, in *Instance) (JobState, bool) {
+		waits := old.state == JobPending && old.due != 0
+		again := old.state == JobParked || in.State == InstanceStored && old.state.terminal()
+		return JobPending, waits || again
+	})
+}
+
+// Drop gives matching pending and parked jobs up and records the reason. A filter without State takes both. Claimed jobs
+// are left alone. It returns how many were changed, durably.
+func (s *Spool) Drop(ctx context.Context, f JobFilter, reason string) (int, error) {
+	states := []JobState{f.State}
+	if f.State == 0 {
+		states = []JobState{JobPending, JobParked}
+	}
+	total := 0
+	for _, state := range states {
+		f.State = state
+		n, err := s.administer(ctx, f, "dropped", reason, func(old *jobRecord, _ *Instance) (JobState, bool) {
+			return JobDropped, !old.state.terminal()
+		})
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// decideJob tells the state a job is to have and whether that applies to it.
+type decideJob func(old *jobRecord, in *Instance) (JobState, bool)
+
+// administer changes matching jobs page by page. Each page is listed again inside the committer, one job at a time.
+func (s *Spool) administer(ctx context.Context, f JobFilter, code, reason string, decide decideJob) (int, error) {
+	total, cursor := 0, ""
+	for {
+		if err := ctx.Err(); err != nil {
+			return total, err
+		}
+		jobs, next, err := s.Jobs(f, cursor, adminBatch)
+		if err != nil {
+			return total, err
+		}
+		o := &adminOp{s: s, jobs: jobs, state: f.State, code: code, reason: clip(reason, maxReason), decide: decide, done: make(chan error, 1)}
+		s.committer.enqueue(o, true)
+		if err := <-o.done; err != nil {
+			return total, err
+		}
+		total += o.changed
+		if next == "" {
+			return total, nil
+		}
+		cursor = next
+	}
+}
+
+// adminOp changes jobs that nobody has claimed.
+type adminOp struct {
+	s       *Spool
+	jobs    []Job
+	state   JobState
+	code    string
+	reason  string
+	decide  decideJob
+	changed int
+	done    chan error
+}
+
+func (o *adminOp) apply(t *tx) error {
+	for i := range o.jobs {
+		if err := o.change(t, &o.jobs[i]); err != nil {
+			return err
+		}
+	}
+	t.onDurable(func() { o.done <- nil })
+	return nil
+}
+
+func (o *adminOp) change(t *tx, j *Job) error {
+	id := j.Instance.ID
+	old, ok, err := readJob(t.txn, id, j.Destination)
+	if err != nil || !ok || old.state != o.state {
+		return err
+	}
+	in, err := t.entry(id)
+	if err != nil {
+		return skipMissing(err)
+	}
+	state, applies := o.decide(&old, in)
+	q := o.s.queue(j.Destination)
+	if !applies || !q.hold(id) {
+		return nil
+	}
+	now := old
+	now.state, now.due, now.updated = state, 0, t.now.UnixMilli()
+	now.code, now.reason = o.code, o.reason
+	if err := t.moveJob(in, j.Destination, &old, &now); err != nil {
+		return err
+	}
+	o.changed++
+	t.onDurable(func() { q.moved(id, old.state, &now) })
+	return nil
+}
+
+func (o *adminOp) failed(err error) { o.done <- err }

@@ -1,0 +1,279 @@
+package spool
+
+import (
+	"bytes"
+	"encoding/binary"
+	"slices"
+	"strings"
+
+	"dcmgate/dicom"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Bounds of what a study's record lists.
+const (
+	maxModalities = 32
+	maxTextKeys   = 64
+)
+
+// seriesID names a series in keys.
+type seriesID struct{ study, series hash8 }
+
+// studyRecord is the value of an s key:
+//
+//	instances8 series8 bytes8 first8(ms) last8(ms) newest8 s UID
+//	uvarint modalities, each s; uvarint text keys, each s (kind and text)
+//
+// The newest instance stands for the study when its attributes are asked for. The text keys are those that exist for the
+// study: its instances need not agree on the patient's name.
+type studyRecord struct {
+	instances, series, bytes uint64
+	first, last              int64
+	newest                   InstanceID
+	uid                      dicom.UID
+	modalities               []string
+	textKeys                 []string
+
+	seen []byte // raw values the text keys were made of last, to spare making them again
+}
+
+// seriesRecord is the value of an e key: instances8 bytes8 first8 last8 newest8 s UID, s modality.
+type seriesRecord struct {
+	instances, bytes uint64
+	first, last      int64
+	newest           InstanceID
+	uid              dicom.UID
+	modality         string
+}
+
+func (r *studyRecord) append(b []byte) []byte {
+	b = appendUint64s(b, r.instances, r.series, r.bytes, uint64(r.first), uint64(r.last), uint64(r.newest))
+	b = appendString(b, r.uid)
+	for _, list := range [...][]string{r.modalities, r.textKeys} {
+		b = binary.AppendUvarint(b, uint64(len(list)))
+		for _, s := range list {
+			b = appendString(b, s)
+		}
+	}
+	return b
+}
+
+func decodeStudy(b []byte) (*studyRecord, error) {
+	d := decoder{b: b}
+	r := &studyRecord{
+		instances: d.uint64(), series: d.uint64(), bytes: d.uint64(),
+		first: int64(d.uint64()), last: int64(d.uint64()), newest: InstanceID(d.uint64()),
+		uid: dicom.UID(d.str()),
+	}
+	for _, list := range [...]*[]string{&r.modalities, &r.textKeys} {
+		for range d.count(1) {
+			*list = append(*list, d.str())
+		}
+	}
+	return r, d.err()
+}
+
+func (r *seriesRecord) append(b []byte) []byte {
+	b = appendUint64s(b, r.instances, r.bytes, uint64(r.first), uint64(r.last), uint64(r.newest))
+	return appendString(appendString(b, r.uid), r.modality)
+}
+
+func decodeSeries(b []byte) (*seriesRecord, error) {
+	d := decoder{b: b}
+	r := &seriesRecord{
+		instances: d.uint64(), bytes: d.uint64(),
+		first: int64(d.uint64()), last: int64(d.uint64()), newest: InstanceID(d.uint64()),
+		uid: dicom.UID(d.str()), modality: d.str(),
+	}
+	return r, d.err()
+}
+
+// study gives the study's record for change. A malformed one is begun anew: it is a summary, which a rebuild restores.
+func (t *tx) study(id hash8, uid dicom.UID) (*studyRecord, error) {
+	if r, ok := t.studies[id]; ok {
+		return r, nil
+	}
+	value, ok, err := get(t.txn, studyKey(id))
+	if err != nil {
+		return nil, err
+	}
+	r := &studyRecord{uid: uid}
+	if ok {
+		if old, err := decodeStudy(value); err == nil {
+			r = old
+		}
+	}
+	t.studies[id] = r
+	return r, nil
+}
+
+func (t *tx) seriesOf(id seriesID, uid dicom.UID) (*seriesRecord, error) {
+	if r, ok := t.series[id]; ok {
+		return r, nil
+	}
+	value, ok, err := get(t.txn, seriesKey(id.study, id.series))
+	if err != nil {
+		return nil, err
+	}
+	r := &seriesRecord{uid: uid}
+	if ok {
+		if old, err := decodeSeries(value); err == nil {
+			r = old
+		}
+	}
+	t.series[id] = r
+	return r, nil
+}
+
+// addToTree enters a stored instance under its study and series.
+func (t *tx) addToTree(in *Instance) error {
+	k := identityOf(in.StudyInstanceUID, in.SeriesInstanceUID, in.SOPInstanceUID)
+	study, err := t.study(k.study, in.StudyInstanceUID)
+	if err != nil {
+		return err
+	}
+	series, err := t.seriesOf(seriesID{k.study, k.series}, in.SeriesInstanceUID)
+	if err != nil {
+		return err
+	}
+	t.set(treeKey(k.study, k.series, in.ID), nil)
+	modality := clip(trimPadding(string(in.Metadata.Raw(dicom.TagModality))), 16)
+	ms := in.Received.UnixMilli()
+	if series.instances == 0 {
+		study.series++
+		series.first = ms
+	}
+	if study.instances == 0 {
+		study.first = ms
+	}
+	series.instances++
+	study.instances++
+	series.bytes += uint64(in.Size)
+	study.bytes += uint64(in.Size)
+	series.last, study.last = max(series.last, ms), max(study.last, ms)
+	series.newest, study.newest = max(series.newest, in.ID), max(study.newest, in.ID)
+	if modality != "" {
+		series.modality = modality
+		if len(study.modalities) < maxModalities && !slices.Contains(study.modalities, modality) {
+			study.modalities = append(study.modalities, modality)
+		}
+	}
+	t.addTextKeys(k.study, study, in)
+	return nil
+}
+
+// addTextKeys makes the study findable by what this instance says of patient, accession and date.
+func (t *tx) addTextKeys(id hash8, study *studyRecord, in *Instance) {
+	m := &in.Metadata
+	raw := bytes.Join([][]byte{m.Raw(dicom.TagSpecificCharacterSet), m.Raw(dicom.TagPatientName), m.Raw(dicom.TagPatientID),
+		m.Raw(dicom.TagAccessionNumber), m.Raw(dicom.TagStudyDate)}, []byte{'\\'})
+	if study.seen != nil && bytes.Equal(raw, study.seen) {
+		return
+	}
+	study.seen = raw
+	for _, k := range textKeys(m) {
+		if len(study.textKeys) >= maxTextKeys {
+			return
+		}
+		if !slices.Contains(study.textKeys, k) {
+			study.textKeys = append(study.textKeys, k)
+			t.set(expandTextKey(k, id), nil)
+		}
+	}
+}
+
+// textKeys lists the keys, without the study, under which an instance's study can be found: kind and folded text.
+func textKeys(m *Metadata) []string {
+	var keys []string
+	add := func(kind byte, text string) {
+		if text != "" {
+			keys = append(keys, string(kind)+text)
+		}
+	}
+	add(kindPatient, foldText(m.Text(dicom.TagPatientID)))
+	for group := range strings.SplitSeq(m.Text(dicom.TagPatientName), "=") { // PS3.5 6.2.1: alphabetic, ideographic, phonetic
+		add(kindName, foldText(group))
+	}
+	add(kindAccession, foldText(m.Text(dicom.TagAccessionNumber)))
+	add(kindDate, foldText(m.Text(dicom.TagStudyDate)))
+	return keys
+}
+
+func expandTextKey(k string, study hash8) []byte {
+	if k[0] == kindPatient {
+		return patientKey(hashOf(k[1:]), study)
+	}
+	return textKey(k[0], k[1:], study)
+}
+
+// removeFromTree takes an evicted instance out; what becomes empty goes with it.
+func (t *tx) removeFromTree(in *Instance) error {
+	k := identityOf(in.StudyInstanceUID, in.SeriesInstanceUID, in.SOPInstanceUID)
+	study, err := t.study(k.study, in.StudyInstanceUID)
+	if err != nil {
+		return err
+	}
+	series, err := t.seriesOf(seriesID{k.study, k.series}, in.SeriesInstanceUID)
+	if err != nil {
+		return err
+	}
+	t.delete(treeKey(k.study, k.series, in.ID))
+	series.bytes -= min(series.bytes, uint64(in.Size))
+	study.bytes -= min(study.bytes, uint64(in.Size))
+	if series.instances = dec(series.instances); series.instances == 0 {
+		study.series = dec(study.series)
+	} else if series.newest == in.ID {
+		if series.newest, err = t.newestUnder(append(treePrefix(k.study), k.series[:]...)); err != nil {
+			return err
+		}
+	}
+	if study.instances = dec(study.instances); study.instances > 0 && study.newest == in.ID {
+		study.newest, err = t.newestUnder(treePrefix(k.study))
+	}
+	return err
+}
+
+// dec counts down and stays at zero: a summary that was begun anew must not wrap around.
+func dec(n uint64) uint64 { return n - min(n, 1) }
+
+// newestUnder finds the highest ID among tree keys. It is needed only when the newest instance goes before others,
+// which eviction, oldest first, rarely does.
+func (t *tx) newestUnder(prefix []byte) (newest InstanceID, err error) {
+	err = scan(t.txn, prefix, nil, false, func(key, _ []byte) (bool, error) {
+		newest = max(newest, idAt(key[17:]))
+		return true, nil
+	})
+	return newest, err
+}
+
+// finishTree writes the summaries that changed.
+func (t *tx) finishTree() {
+	for id, r := range t.studies {
+		if r.instances > 0 {
+			t.set(studyKey(id), r.append(nil))
+			continue
+		}
+		t.delete(studyKey(id))
+		for _, k := range r.textKeys {
+			t.delete(expandTextKey(k, id))
+		}
+	}
+	for id, r := range t.series {
+		if r.instances > 0 {
+			t.set(seriesKey(id.study, id.series), r.append(nil))
+		} else {
+			t.delete(seriesKey(id.study, id.series))
+		}
+	}
+}
+
+// instancesUnder lists the IDs of stored instances under a tree prefix, from a key on, at most limit.
+func instancesUnder(txn *badger.Txn, prefix, start []byte, limit int) (ids []InstanceID, last []byte, err error) {
+	err = scan(txn, prefix, start, false, func(key, _ []byte) (bool, error) {
+		ids = append(ids, idAt(key[17:]))
+		last = bytes.Clone(key)
+		return len(ids) < limit, nil
+	})
+	return ids, last, err
+}

@@ -1,0 +1,74 @@
+package spool
+
+import "encoding/binary"
+
+// maxVersions bounds the versions that are remembered under one set of UIDs. Beyond, the oldest is forgotten for
+// deduplication and Lookup; the instance itself stays.
+const maxVersions = 64
+
+// version is what deduplication has to know of a stored instance.
+type version struct {
+	id      InstanceID
+	evicted bool
+	digest  [32]byte
+	syntax  string
+}
+
+// appendVersions encodes the value of a u key: per version id8, evicted1, digest32, transfer syntax.
+func appendVersions(b []byte, vs []version) []byte {
+	for _, v := range vs {
+		b = binary.BigEndian.AppendUint64(b, uint64(v.id))
+		b = append(b, boolByte(v.evicted))
+		b = append(b, v.digest[:]...)
+		b = appendString(b, v.syntax)
+	}
+	return b
+}
+
+func decodeVersions(b []byte) ([]version, error) {
+	d := decoder{b: b}
+	var vs []version
+	for len(d.b) > 0 && !d.bad {
+		v := version{id: InstanceID(d.uint64()), evicted: d.byte() == 1}
+		copy(v.digest[:], d.take(32))
+		v.syntax = d.str()
+		vs = append(vs, v)
+	}
+	return vs, d.err()
+}
+
+// setVersion adds v or replaces the version of the same ID.
+func setVersion(vs []version, v version) []version {
+	for i := range vs {
+		if vs[i].id == v.id {
+			vs[i] = v
+			return vs
+		}
+	}
+	if len(vs) >= maxVersions {
+		vs = vs[1:]
+	}
+	return append(vs, v)
+}
+
+// withoutVersion removes the version of an ID.
+func withoutVersion(vs []version, id InstanceID) []version {
+	for i := range vs {
+		if vs[i].id == id {
+			return append(vs[:i], vs[i+1:]...)
+		}
+	}
+	return vs
+}
+
+// findContent returns the version with this content; a stored one before an evicted one.
+func findContent(vs []version, digest [32]byte, syntax string) (version, bool) {
+	var found version
+	ok := false
+	for _, v := range vs {
+		if v.digest == digest && v.syntax == syntax && (!ok || !v.evicted) {
+			found, ok = v, true
+		}
+	}
+	return found, ok
+}

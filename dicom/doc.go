@@ -16,8 +16,8 @@
 //   - [Text] and [EncodeText] convert between the bytes of an element and text,
 //     for every Specific Character Set of PS3.3 C.12.1.1.2.
 //   - [ParseElements] builds the tree of elements of a header for detail views
-//     and rules. The parsing is go-dicom's, behind guards, as that library
-//     trusts the lengths it reads.
+//     and rules. Values are interpreted by go-dicom, which trusts the lengths
+//     it reads and therefore sees only what a strict reader has written for it.
 //
 // # Errors and patient data
 //

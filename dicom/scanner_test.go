@@ -354,18 +354,18 @@ func ctHeader() []byte {
 		d.item().add(0x00081150, "UI", "1.2.840.10008.5.1.4.1.1.2\x00").add(0x00081155, "UI", "1.2.840.113619.2.55.3.1234567890").endItem()
 	}
 	d.endSequence()
-	slicesSorted := func(group uint16, n int, vr, value string) {
+	private := func(group uint16, n int, vr, value string) {
 		for i := range n {
 			d.add(NewTag(group, uint16(0x1001+i)), vr, value)
 		}
 	}
-	slicesSorted(0x0019, 40, "DS", "1.234567")
+	private(0x0019, 40, "DS", "1.234567")
 	for _, tag := range defaultTags {
 		if tag >= 0x00200000 {
 			d.add(tag, TagVR(tag), "0123456789012345")
 		}
 	}
-	slicesSorted(0x0043, 30, "SH", "abcdefgh")
+	private(0x0043, 30, "SH", "abcdefgh")
 	return d.head(tagPixelData, "OW", 512*512*2).bytes
 }
 

@@ -65,7 +65,7 @@ func TestPowerCutExt4(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var owed []*object
 	known := map[ID]Checkpoint{}
-	for round := range 6 {
+	for round := range 4 {
 		mount()
 		s, err := Open(filepath.Join(dir, "segments"), o)
 		if err != nil {
@@ -82,7 +82,6 @@ func TestPowerCutExt4(t *testing.T) {
 		t.Logf("round %d: %d records owed, replayed %d, torn %d", round, len(owed), report.Records, len(report.Torn))
 		if round%2 == 1 && len(owed) > 0 { // recycle, so that later rounds overwrite
 			owed = giveUp(t, s, owed, owed[0].at.Segment)
-			delete(known, 0)
 		}
 		owed = append(owed, writeUntilCut(t, s, dir, uint64(round), 20+r.IntN(60))...)
 		s.Close()
@@ -106,11 +105,15 @@ func giveUp(t *testing.T, s *Store, owed []*object, id ID) (left []*object) {
 	return left
 }
 
-// writeUntilCut writes from several goroutines, cuts the power after so many records, and returns what was acknowledged.
+// writeUntilCut writes from several goroutines, cuts the power after so many records, and returns what was acknowledged
+// before. What Commit answers while the shutdown is under way does not count: in a machine without power it would answer
+// nothing, but here ext4 may write the data, fail to record that their blocks are written now, as its journal is gone,
+// and still let fdatasync succeed.
 func writeUntilCut(t *testing.T, s *Store, dir string, seed uint64, records int) []*object {
 	t.Helper()
 	var (
 		mu     sync.Mutex
+		cut    bool
 		owed   []*object
 		wg     sync.WaitGroup
 		enough = make(chan bool, 1)
@@ -124,6 +127,10 @@ func writeUntilCut(t *testing.T, s *Store, dir string, seed uint64, records int)
 					return // the power is gone
 				}
 				mu.Lock()
+				if cut {
+					mu.Unlock()
+					continue
+				}
 				if owed = append(owed, o); len(owed) == records {
 					enough <- true
 				}
@@ -132,6 +139,9 @@ func writeUntilCut(t *testing.T, s *Store, dir string, seed uint64, records int)
 		})
 	}
 	<-enough
+	mu.Lock()
+	cut = true
+	mu.Unlock()
 	shutdown(t, dir)
 	wg.Wait()
 	return owed

@@ -174,9 +174,12 @@ func (l *life) recycle() error {
 // TestPowerCut lives many lives: random work, a cut that keeps any part of what was not synced, recovery, and again on what the
 // recovery left.
 func TestPowerCut(t *testing.T) {
-	rounds := 3000
+	rounds := 2000
 	if testing.Short() {
 		rounds = 300
+	}
+	if raceEnabled() {
+		rounds /= 4 // its cost is the copying of disks, of which the race detector makes a lot
 	}
 	const perLife = 6
 	for seed := range uint64(rounds / perLife) {

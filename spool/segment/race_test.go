@@ -1,0 +1,5 @@
+//go:build race
+
+package segment
+
+func raceEnabled() bool { return true }

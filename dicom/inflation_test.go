@@ -55,7 +55,7 @@ func TestScannerNotDeflated(t *testing.T) {
 
 // A small input that inflates to much more than is looked at.
 func TestScannerDeflateBomb(t *testing.T) {
-	d := new(dataSet).add(tagPrivate, "UN", strings.Repeat("\x00", 64<<20)).add(tagLast, "LO", "7 ")
+	d := new(dataSet).add(tagPrivate, "UN", strings.Repeat("\x00", 3*maxInflated)).add(tagLast, "LO", "7 ")
 	s := scanOf(t, DeflatedExplicitVRLittleEndian, deflate(t, d.bytes), tagLast)
 	expect(t, s)
 	if !s.Done() {

@@ -228,6 +228,16 @@ func (a *Archive) Lookup(sop dicom.UID) (Entry, bool) {
 	return *e, true
 }
 
+// Digest returns the digest of an instance that was answered with success, and whether there is one. Where other content
+// came under the same UID, none is right and the digest is zero.
+func (a *Archive) Digest(sop dicom.UID) ([sha256.Size]byte, bool) {
+	e, ok := a.Lookup(sop)
+	if e.Conflicts > 0 {
+		return [sha256.Size]byte{}, true
+	}
+	return e.Digest, ok && e.Answered > 0
+}
+
 // Walk visits a copy of the ledger.
 func (a *Archive) Walk(visit func(sop dicom.UID, e Entry)) {
 	a.mu.Lock()

@@ -27,13 +27,13 @@ func TestFaultyCloud(t *testing.T) {
 	g.start(t)
 
 	s := newSender(g.address, 20<<10, total)
-	s.run(t.Context(), 4)
-	if n := s.ackedCount(); n != total {
+	s.Run(t.Context(), 4)
+	if n := s.Acked(); n != total {
 		t.Fatalf("%d of %d acknowledged", n, total)
 	}
 	// A dead or faulty destination never blocks another.
-	peertest.Eventually(t, 2*time.Minute, "everything at the healthy destination", func() bool { return s.missing(t, healthy) == 0 })
-	peertest.Eventually(t, 5*time.Minute, "everything at the faulty destination", func() bool { return s.missing(t, cloud) == 0 })
+	peertest.Eventually(t, 2*time.Minute, "everything at the healthy destination", func() bool { return missing(t, s, healthy) == 0 })
+	peertest.Eventually(t, 5*time.Minute, "everything at the faulty destination", func() bool { return missing(t, s, cloud) == 0 })
 
 	lost := 0
 	cloud.Walk(func(uid dicom.UID, e archive.Entry) {

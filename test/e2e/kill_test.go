@@ -40,12 +40,12 @@ func TestKill(t *testing.T) {
 	s := newSender(g.address, 64<<10, 1<<30) // without end: the rounds decide
 	ctx, stop := context.WithCancel(t.Context())
 	sent := make(chan struct{})
-	go func() { defer close(sent); s.run(ctx, 4) }()
+	go func() { defer close(sent); s.Run(ctx, 4) }()
 
 	random := rand.New(rand.NewPCG(1, 2))
 	for round := range rounds {
 		time.Sleep(time.Duration(100+random.IntN(300)) * time.Millisecond)
-		before := s.ackedCount()
+		before := s.Acked()
 		g.process.Kill()
 		started := time.Now()
 		g.start(t)
@@ -53,11 +53,11 @@ func TestKill(t *testing.T) {
 	}
 	stop()
 	<-sent
-	acked := s.ackedCount()
+	acked := s.Acked()
 	if acked < rounds*10 {
 		t.Fatalf("only %d instances were acknowledged in %d rounds: that tests nothing", acked, rounds)
 	}
-	peertest.Eventually(t, 60*time.Second, "every acknowledged instance in the cloud", func() bool { return s.missing(t, cloud) == 0 })
+	peertest.Eventually(t, 60*time.Second, "every acknowledged instance in the cloud", func() bool { return missing(t, s, cloud) == 0 })
 
 	twice := 0
 	cloud.Walk(func(_ dicom.UID, e archive.Entry) {

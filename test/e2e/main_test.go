@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"dcmgate/internal/archive"
+	"dcmgate/internal/load"
 	"dcmgate/internal/peertest"
+	"dcmgate/internal/synth"
 )
 
 // binary is the dcmgate under test, built without the race detector: these tests look at speed of recovery, memory and
@@ -126,6 +129,32 @@ func (g *gate) delivered(t testing.TB, destination string, n int, within time.Du
 	peertest.Eventually(t, within, fmt.Sprintf("%d deliveries to %s", n, destination), func() bool {
 		return int(g.metric(t, "dcmgate_instances_delivered_total", label)) >= n
 	})
+}
+
+// newSender returns a load of total instances of about size bytes that keeps trying.
+func newSender(address string, size, total int) *load.Sender {
+	return &load.Sender{Address: address, CalledAETitle: "DCMGATE", Template: synth.NewTemplate(size, uint64(total)), Total: total, Digests: true}
+}
+
+// missing counts what a sender had acknowledged and the archive does not hold; other bytes fail the test.
+func missing(t testing.TB, s *load.Sender, a *archive.Archive) int {
+	t.Helper()
+	n, err := s.Missing(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// startArchive listens until the test ends.
+func startArchive(t testing.TB, o archive.Options) (*archive.Archive, string) {
+	t.Helper()
+	a, address, err := archive.Listen("127.0.0.1:0", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { a.Close() })
+	return a, address
 }
 
 // residentPeak returns the peak resident memory of a process in bytes (VmHWM) and its peak of anonymous memory as sampled now.

@@ -65,10 +65,10 @@ func TestMemoryOfManyAssociations(t *testing.T) {
 	g := newGate(t, "", destination{name: "cloud", aeTitle: "CLOUD", address: address})
 	p := g.start(t)
 	s := newSender(g.address, 526000, 64*20)
-	s.run(t.Context(), 64)
-	g.delivered(t, "cloud", s.total, time.Minute)
+	s.Run(t.Context(), 64)
+	g.delivered(t, "cloud", s.Total, time.Minute)
 	peak := residentPeak(t, p.PID())
-	t.Logf("64 associations, %d instances of 0.5 MB: resident peak %d MiB", s.total, peak>>20)
+	t.Logf("64 associations, %d instances of 0.5 MB: resident peak %d MiB", s.Total, peak>>20)
 	if peak > residentLimit {
 		t.Errorf("resident memory peaked at %d MiB, the limit is %d MiB", peak>>20, residentLimit>>20)
 	}

@@ -34,6 +34,8 @@ type changeResponse struct {
 // errorResponse is the body of every answer but 200.
 type errorResponse struct {
 	Error string `json:"error"`
+	// Nothing says that the error is ErrNothingSelected.
+	Nothing bool `json:"nothing_selected,omitempty"`
 }
 
 // control serves operations over the control socket: small JSON documents over
@@ -139,5 +141,5 @@ func answer(w http.ResponseWriter, v any, err error) {
 func answerError(w http.ResponseWriter, code int, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(errorResponse{err.Error()})
+	_ = json.NewEncoder(w).Encode(errorResponse{err.Error(), errors.Is(err, ErrNothingSelected)})
 }

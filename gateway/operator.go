@@ -169,5 +169,8 @@ func (c *client) do(ctx context.Context, method, path string, in any) (*http.Res
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxControlBody)).Decode(&e); err != nil || e.Error == "" {
 		return nil, fmt.Errorf("the running gateway answered %s", resp.Status)
 	}
+	if e.Nothing {
+		return nil, ErrNothingSelected
+	}
 	return nil, errors.New(e.Error)
 }

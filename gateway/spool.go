@@ -35,6 +35,8 @@ type RebuildReport struct {
 	Instances    int64         `json:"instances"`
 	Jobs         int64         `json:"jobs"`
 	OutcomesKept int64         `json:"outcomes_kept"` // of jobs, taken over from the old index
+	CustodyKept  int64         `json:"custody_kept"`  // records of evicted instances, likewise
+	Missing      int64         `json:"missing"`       // in the old index, not among the stored instances
 	OldIndexRead bool          `json:"old_index_read"`
 	Unreadable   int           `json:"unreadable"`
 	Damaged      int           `json:"damaged"`
@@ -51,7 +53,7 @@ func Rebuild(ctx context.Context, cfg Config, progress func(done, total int64)) 
 	}
 	r, err := spool.Rebuild(ctx, cfg.DataDir, spoolOptions(cfg, nil, nil), progress)
 	return RebuildReport{
-		Instances: r.Instances, Jobs: r.Jobs, OutcomesKept: r.OutcomesKept, OldIndexRead: r.OldIndexRead,
+		Instances: r.Instances, Jobs: r.Jobs, OutcomesKept: r.OutcomesKept, OldIndexRead: r.OldIndexRead, CustodyKept: r.CustodyKept, Missing: r.Missing,
 		Unreadable: r.Unreadable, Damaged: r.Damaged, Duration: r.Duration,
 	}, err
 }

@@ -121,7 +121,7 @@ func spoolStatus(s *spool.Spool, quota int64) SpoolStatus {
 		TotalBytes:     st.TotalBytes,
 		Quota:          quota,
 		Oldest:         st.Oldest,
-		LastSequence:   st.LastSequence,
+		LastSequence:   st.Sequence,
 	}
 	if err := s.Health(); err != nil {
 		status.Healthy, status.Error = false, err.Error()

@@ -68,6 +68,8 @@ func newRoot(started *bool) *cobra.Command {
 	}
 	root.AddCommand(
 		newServe(),
+		newDemo(),
+		newDemo(),
 		newSend(),
 		newEcho(),
 		newStatus(),

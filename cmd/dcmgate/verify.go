@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -50,7 +49,7 @@ func runVerify(cmd *cobra.Command, op gateway.Operator, asJSON bool) error {
 		printVerify(out, report)
 	}
 	if err == nil && report.ProblemCount > 0 {
-		return errors.Join(fmt.Errorf("%s cannot be read back as stored", count(report.ProblemCount, "instance")))
+		return fmt.Errorf("verification found %s; the instances named are damaged on disk, ask their senders for them again", count(report.ProblemCount, "problem"))
 	}
 	return err
 }
@@ -77,8 +76,8 @@ func runRebuild(cmd *cobra.Command, at *where, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "index rebuilt in %v: %s, %s (%d outcomes taken over), %d unreadable, %d damaged\n",
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "index rebuilt in %v: %s, %s (%d outcomes taken over), %d missing, %d unreadable, %d damaged\n",
 		report.Duration.Round(time.Millisecond), count(report.Instances, "instance"), count(report.Jobs, "job"),
-		report.OutcomesKept, report.Unreadable, report.Damaged)
+		report.OutcomesKept, report.Missing, report.Unreadable, report.Damaged)
 	return err
 }

@@ -24,10 +24,9 @@ type Options struct {
 	Window        uint16 // operations a sender may have outstanding; 0 is one
 	Faults        Faults
 	// Accept decides on a presentation context; nil takes the first transfer syntax offered, whatever it is.
-	Accept dimse.ContextPolicy
-	Logger *slog.Logger // nil discards
-	// Arrived is told of every data set that was answered with success, in the order of the answers of its association.
-	Arrived func(sop dicom.UID)
+	Accept   dimse.ContextPolicy
+	Logger   *slog.Logger // nil discards
+	NoDigest bool         // only count: digests are zero and conflicts go unnoticed
 }
 
 // Entry is what the ledger holds of one SOP instance.
@@ -53,6 +52,8 @@ type Archive struct {
 	o Options
 
 	mu     sync.Mutex
+	first  time.Time // when the first and the latest new instance were entered
+	last   time.Time
 	ledger map[dicom.UID]*Entry
 	counts Counts
 	dice   *dice
@@ -129,15 +130,25 @@ func (a *Archive) Associate(_ context.Context, rq *dimse.AssociationRequest) (*d
 	}, nil
 }
 
-// digester hashes what is written to it and counts the bytes.
+// digester counts what is written to it and hashes it, unless hash is nil.
 type digester struct {
-	hash.Hash
-	n int64
+	hash hash.Hash
+	n    int64
 }
 
 func (d *digester) Write(b []byte) (int, error) {
 	d.n += int64(len(b))
-	return d.Hash.Write(b)
+	if d.hash == nil {
+		return len(b), nil
+	}
+	return d.hash.Write(b)
+}
+
+func (d *digester) sum() (digest [sha256.Size]byte) {
+	if d.hash != nil {
+		d.hash.Sum(digest[:0])
+	}
+	return digest
 }
 
 // store answers a C-STORE-RQ (PS3.7 9.1.1), or fails as asked.
@@ -148,7 +159,10 @@ func (a *Archive) store(ctx context.Context, w dimse.ResponseWriter, rq *dimse.R
 		a.abort(rq)
 		return
 	}
-	d := &digester{Hash: sha256.New()}
+	d := &digester{}
+	if !a.o.NoDigest {
+		d.hash = sha256.New()
+	}
 	if _, err := io.Copy(d, rq.Data); err != nil {
 		return // the association is gone, and with it the instance
 	}
@@ -188,13 +202,15 @@ func (a *Archive) abort(rq *dimse.Request) {
 
 // record enters an instance into the ledger. answered tells whether success went out.
 func (a *Archive) record(sop dicom.UID, d *digester, answered, warned bool) {
-	var digest [sha256.Size]byte
-	d.Sum(digest[:0])
+	digest := d.sum()
 	a.mu.Lock()
 	e := a.ledger[sop]
 	switch {
 	case e == nil:
 		e = &Entry{Digest: digest, Bytes: d.n, First: time.Now()}
+		if a.last = e.First; len(a.ledger) == 0 {
+			a.first = e.First
+		}
 		a.ledger[sop] = e
 		a.counts.Instances++
 		a.counts.Bytes += d.n
@@ -212,9 +228,6 @@ func (a *Archive) record(sop dicom.UID, d *digester, answered, warned bool) {
 		a.counts.Unsure++
 	}
 	a.mu.Unlock()
-	if answered && a.o.Arrived != nil {
-		a.o.Arrived(sop)
-	}
 }
 
 // Lookup returns the ledger's entry of an instance.
@@ -249,6 +262,13 @@ func (a *Archive) Walk(visit func(sop dicom.UID, e Entry)) {
 	for uid, e := range all {
 		visit(uid, e)
 	}
+}
+
+// Span returns when the first and when the latest new instance arrived.
+func (a *Archive) Span() (first, last time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.first, a.last
 }
 
 // Counts returns the sums so far.

@@ -24,7 +24,7 @@ var level = map[string]int{
 
 	// What the demonstration and the tests stand on.
 	"dcmgate/internal/mrdata":  10,
-	"dcmgate/internal/synth":   10,
+	"dcmgate/internal/synth":   15,
 	"dcmgate/internal/archive": 25,
 	"dcmgate/internal/demo":    45,
 }

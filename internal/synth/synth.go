@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+
+	"dcmgate/dicom"
 )
 
 // UIDs that the objects use.
@@ -140,6 +142,12 @@ func (t *Template) Fill(o *Object, study, series, number int) {
 	if t.pixels+8 <= len(o.Data) {
 		binary.LittleEndian.PutUint64(o.Data[t.pixels:], uint64(study)<<40|uint64(series)<<32|uint64(number))
 	}
+}
+
+// Part10 returns the instance as a Part 10 file (PS3.10 7.1).
+func (o *Object) Part10() []byte {
+	meta := dicom.FileMeta{SOPClassUID: CTImageStorage, SOPInstanceUID: dicom.UID(o.SOPInstanceUID), TransferSyntaxUID: ExplicitVRLittleEndian}
+	return append(meta.Append(nil), o.Data...)
 }
 
 // Stream returns a multi-frame data set of about size bytes (up to 4 GiB of pixel data, PS3.5 7.1.1) that is produced as it is

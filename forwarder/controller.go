@@ -1,0 +1,159 @@
+package forwarder
+
+import "time"
+
+// A controller decides how many associations a destination is worth. It
+// climbs the hill of goodput: now and then it tries one association more or
+// one less, and keeps the change if the measured bytes per second say so. An
+// extra association has to earn a few percent; giving one up has to cost
+// nothing. Trials that fail are repeated ever more rarely.
+//
+// It is pure: the dispatcher calls it with measurements and the time.
+type controller struct {
+	max int // configured bound
+
+	level    int     // associations allowed now
+	goodput  float64 // smoothed, at the settled level
+	samples  int     // measured at the settled level
+	trial    int     // -1, 0 or +1: the change being tried
+	trialSum float64
+	trialN   int // samples of the trial; the first is not counted
+	next     int // direction of the next trial
+	hold     int // samples until then
+	patience int // hold after the next failed trial
+
+	ceiling      int // what the destination said it admits, 0 unknown
+	ceilingUntil time.Time
+	measured     time.Time // last saturated sample
+}
+
+// The tuning of the controller, in samples unless noted.
+const (
+	initialLevel   = 4               // associations opened at once on a large backlog
+	settleSamples  = 3               // before the first trial
+	trialSamples   = 2               // counted per trial, after one for warming up
+	minPatience    = 16              // after a trial that failed
+	maxPatience    = 256             // between trials that keep failing
+	upGain         = 1.05            // an extra association must bring this
+	downLoss       = 0.98            // one less may cost this
+	smoothing      = 0.4             // weight of the newest sample
+	forgetAfter    = time.Minute     // without load; the network may be another by then
+	ceilingMemory  = 2 * time.Minute // how long a destination's "no more" is believed
+	sampleInterval = 300 * time.Millisecond
+)
+
+func newController(bound int) *controller {
+	c := &controller{max: max(bound, 1)}
+	c.restart()
+	return c
+}
+
+func (c *controller) restart() {
+	*c = controller{
+		max: c.max, ceiling: c.ceiling, ceilingUntil: c.ceilingUntil,
+		level: min(c.max, initialLevel), hold: settleSamples, patience: minPatience, next: +1,
+	}
+}
+
+// wanted returns how many associations should be open for the given number
+// of waiting instances when each association takes share of them at a time.
+func (c *controller) wanted(now time.Time, waiting, share int) int {
+	if waiting <= 0 {
+		return 0
+	}
+	return min(c.allowed(now), (waiting+share-1)/share)
+}
+
+// allowed returns the present bound on open associations.
+func (c *controller) allowed(now time.Time) int {
+	if c.ceiling > 0 && now.Before(c.ceilingUntil) {
+		return min(c.level, c.ceiling)
+	}
+	return c.level
+}
+
+// refused records that the destination, with open associations of ours
+// already accepted, would not admit another for lack of room. That is its
+// limit, not an outage.
+func (c *controller) refused(now time.Time, open int) {
+	c.ceiling, c.ceilingUntil = max(open, 1), now.Add(ceilingMemory)
+	c.endTrial(false)
+	c.level = min(c.level, c.ceiling)
+}
+
+// sample takes the goodput of the last interval in bytes per second.
+// saturated says that work was waiting and all allowed associations were
+// open; only then does the number mean anything.
+func (c *controller) sample(now time.Time, goodput float64, saturated bool) {
+	if !saturated {
+		if !c.measured.IsZero() && now.Sub(c.measured) > forgetAfter {
+			c.restart()
+		}
+		c.endTrial(false)
+		return
+	}
+	c.measured = now
+	if c.trial != 0 {
+		c.sampleTrial(goodput)
+		return
+	}
+	if c.samples++; c.samples == 1 {
+		c.goodput = goodput
+	} else {
+		c.goodput += smoothing * (goodput - c.goodput)
+	}
+	if c.hold--; c.hold <= 0 {
+		c.beginTrial(now)
+	}
+}
+
+// beginTrial tries the next direction. Giving up an association is tried
+// only with patience: it costs goodput unless it was useless.
+func (c *controller) beginTrial(now time.Time) {
+	direction := c.next
+	c.next = -direction
+	target := c.level + direction
+	if target < 1 || target > c.max || now.Before(c.ceilingUntil) && target > c.ceiling {
+		c.hold = c.patience
+		return
+	}
+	c.level, c.trial, c.trialSum, c.trialN = target, direction, 0, 0
+}
+
+func (c *controller) sampleTrial(goodput float64) {
+	if c.trialN++; c.trialN == 1 {
+		return // associations are still being opened or released
+	}
+	c.trialSum += goodput
+	if c.trialN <= trialSamples {
+		return
+	}
+	mean := c.trialSum / trialSamples
+	need := upGain
+	if c.trial < 0 {
+		need = downLoss
+	}
+	if mean < c.goodput*need {
+		c.endTrial(false)
+		return
+	}
+	c.goodput = mean
+	c.endTrial(true)
+}
+
+// endTrial settles: on the new level if it was better, going on in the same
+// direction soon, or back on the old one with more patience.
+func (c *controller) endTrial(better bool) {
+	if c.trial == 0 {
+		return
+	}
+	direction := c.trial
+	c.trial = 0
+	if better {
+		c.samples, c.next, c.hold, c.patience = 1, direction, settleSamples, minPatience
+		return
+	}
+	c.level -= direction
+	c.hold = c.patience
+	c.patience = min(2*c.patience, maxPatience)
+}

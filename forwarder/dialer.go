@@ -1,0 +1,62 @@
+package forwarder
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/dimse"
+	"dcmgate/pdu"
+	"dcmgate/transfer"
+)
+
+// DIMSE dials destinations over the network. Its fields must not be changed
+// once it is in use.
+type DIMSE struct {
+	CallingAETitle string                // where the destination names none
+	Logger         *slog.Logger          // nil discards
+	Registerer     prometheus.Registerer // nil registers nothing
+
+	mu      sync.Mutex
+	dialers map[string]*dimse.Dialer // by name of the destination
+}
+
+// Dial implements Dialer.
+func (n *DIMSE) Dial(ctx context.Context, d Destination, contexts []pdu.PresentationContext) (transfer.Association, error) {
+	a, err := n.dialer(d).Dial(ctx, d.Address, dimse.Proposal{
+		CalledAETitle:         d.CalledAETitle,
+		CallingAETitle:        d.CallingAETitle,
+		Contexts:              contexts,
+		AsyncOperationsWindow: uint16(d.Window),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return transfer.Over(a), nil
+}
+
+// dialer returns the destination's dialer: TLS, timeouts and maximum length
+// are settings of a dialer, not of a proposal.
+func (n *DIMSE) dialer(d Destination) *dimse.Dialer {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if known := n.dialers[d.Name]; known != nil {
+		return known
+	}
+	if n.dialers == nil {
+		n.dialers = make(map[string]*dimse.Dialer)
+	}
+	made := &dimse.Dialer{
+		LocalAETitle:   n.CallingAETitle,
+		Timeouts:       d.Timeouts,
+		ConnectTimeout: d.DialTimeout,
+		MaximumLength:  d.MaximumLength,
+		TLS:            d.TLS,
+		Logger:         n.Logger,
+		Registerer:     n.Registerer,
+	}
+	n.dialers[d.Name] = made
+	return made
+}

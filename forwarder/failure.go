@@ -1,0 +1,121 @@
+package forwarder
+
+import (
+	"fmt"
+	"time"
+)
+
+// Scope says what a failure speaks about.
+type Scope int
+
+const (
+	// ScopeInstance: this instance failed; others may well succeed.
+	ScopeInstance Scope = iota
+	// ScopeDestination: the destination failed; any instance would have.
+	ScopeDestination
+)
+
+// String returns instance or destination.
+func (s Scope) String() string {
+	if s == ScopeDestination {
+		return "destination"
+	}
+	return "instance"
+}
+
+// Action is what the forwarder does about a result.
+type Action int
+
+const (
+	// Deliver: the destination has the instance.
+	Deliver Action = iota
+	// Retry: send the instance again later.
+	Retry
+	// Park: keep the instance aside until a person retries or drops it.
+	Park
+	// Trip: open the breaker at once and probe rarely. The instance is kept
+	// for later: it is the destination, or our configuration of it, that has
+	// to change.
+	Trip
+)
+
+var actionNames = [...]string{"deliver", "retry", "park", "trip"}
+
+// String returns the action in one word.
+func (a Action) String() string {
+	if a < 0 || int(a) >= len(actionNames) {
+		return "unknown"
+	}
+	return actionNames[a]
+}
+
+// A Class is one row of the failure tables: what a result means and what is
+// done about it.
+type Class struct {
+	Scope  Scope
+	Action Action
+	// Limited: after Policy.MaxAttempts such failures the instance is
+	// parked, provided the destination has taken others meanwhile. Failures
+	// that are not limited are retried for ever.
+	Limited bool
+	// Busy: the destination works but admits no further association now.
+	Busy   bool
+	Code   string // stable short name, for `queue list` and metrics
+	Words  string // what happened, for the technician
+	Advice string // what to do about it
+}
+
+// classNoContext and the following belong to no table of the standard.
+var (
+	classNoContext   = Class{Action: Park, Code: "no-context", Words: "the destination accepts no presentation context for this SOP class and transfer syntax", Advice: "have it accept them, or drop the job"}
+	classNotProposed = Class{Action: Park, Code: "not-proposed", Words: "transfer_syntaxes of the destination does not include the one in which the instance is stored", Advice: "add it there and retry, or drop the job"}
+	classLocal       = Class{Action: Park, Code: "local-read", Words: "the stored instance cannot be read", Advice: "run dcmgate verify"}
+)
+
+// A Failure is a classified result with its particulars.
+type Failure struct {
+	Class
+	Detail string // UIDs, status, system error; never patient data
+}
+
+// Error describes the failure and what to do, in one line.
+func (f Failure) Error() string {
+	s := f.Words
+	if f.Detail != "" {
+		s += " (" + f.Detail + ")"
+	}
+	if f.Advice != "" {
+		s += "; " + f.Advice
+	}
+	return s
+}
+
+// A Policy bounds retries.
+type Policy struct {
+	Backoff     Backoff // between attempts of one instance
+	MaxAttempts int     // of limited failures before an instance is parked; default 10
+
+	BreakerThreshold int     // consecutive failures of the destination; default 5
+	Redial           Backoff // between dials below the threshold; default 200 ms to 5 s
+	Probe            Backoff // of an open breaker; default 1 s to 1 min
+	LongProbe        Backoff // after a rejection that needs a person; default 1 min to 10 min
+}
+
+func (p Policy) withDefaults() (Policy, error) {
+	for _, n := range []int{p.MaxAttempts, p.BreakerThreshold} {
+		if n < 0 {
+			return p, fmt.Errorf("retry policy: %d attempts: must be positive", n)
+		}
+	}
+	if p.MaxAttempts == 0 {
+		p.MaxAttempts = 10
+	}
+	if p.BreakerThreshold == 0 {
+		p.BreakerThreshold = 5
+	}
+	p.Backoff = p.Backoff.withDefaults()
+	p.Redial = p.Redial.or(200*time.Millisecond, 5*time.Second)
+	p.Probe = p.Probe.or(time.Second, time.Minute)
+	p.LongProbe = p.LongProbe.or(time.Minute, 10*time.Minute)
+	return p, nil
+}

@@ -1,0 +1,196 @@
+package forwarder
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"dcmgate/dimse"
+	"dcmgate/pdu"
+)
+
+// TestStatusTable repeats PS3.7 Annex C and PS3.4 Table B.2-1 row by row.
+func TestStatusTable(t *testing.T) {
+	const (
+		instance    = ScopeInstance
+		destination = ScopeDestination
+	)
+	tests := []struct {
+		status  uint16
+		scope   Scope
+		action  Action
+		limited bool
+		code    string
+	}{
+		{0x0000, instance, Deliver, false, "success"},
+		{0x0001, instance, Deliver, false, "warning"},
+		{0x0105, instance, Park, false, "attribute"},
+		{0x0106, instance, Park, false, "attribute"},
+		{0x0107, instance, Deliver, false, "warning"},
+		{0x0110, instance, Retry, true, "processing-failure"},
+		{0x0111, instance, Deliver, false, "duplicate"},
+		{0x0112, instance, Park, false, "no-such-instance"},
+		{0x0113, instance, Park, false, "argument"},
+		{0x0114, instance, Park, false, "argument"},
+		{0x0115, instance, Park, false, "argument"},
+		{0x0116, instance, Deliver, false, "warning"},
+		{0x0117, instance, Park, false, "invalid-instance"},
+		{0x0118, instance, Park, false, "sop-class"},
+		{0x0119, instance, Park, false, "class-conflict"},
+		{0x0120, instance, Park, false, "attribute"},
+		{0x0121, instance, Park, false, "attribute"},
+		{0x0122, instance, Park, false, "sop-class"},
+		{0x0123, instance, Park, false, "argument"},
+		{0x0124, destination, Trip, true, "not-authorized"},
+		{0x0210, instance, Retry, true, "protocol"},
+		{0x0211, destination, Trip, true, "unrecognized-operation"},
+		{0x0212, instance, Park, false, "argument"},
+		{0x0213, destination, Retry, false, "out-of-resources"},
+		{0xA700, destination, Retry, false, "out-of-resources"},
+		{0xA7FF, destination, Retry, false, "out-of-resources"},
+		{0xA801, instance, Retry, true, "unknown-status"},
+		{0xA900, instance, Park, false, "data-set-mismatch"},
+		{0xA9FF, instance, Park, false, "data-set-mismatch"},
+		{0xB000, instance, Deliver, false, "warning"},
+		{0xB006, instance, Deliver, false, "warning"},
+		{0xB007, instance, Deliver, false, "warning"},
+		{0xB123, instance, Deliver, false, "warning"},
+		{0xC000, instance, Park, false, "cannot-understand"},
+		{0xCFFF, instance, Park, false, "cannot-understand"},
+		{0xFE00, instance, Retry, true, "cancelled"},
+		{0xFF00, instance, Retry, true, "protocol"},
+		{0xFF01, instance, Retry, true, "protocol"},
+		{0x0002, instance, Retry, true, "unknown-status"},
+		{0xD000, instance, Retry, true, "unknown-status"},
+		{0xFFFF, instance, Retry, true, "unknown-status"},
+	}
+	for _, want := range tests {
+		got := classifyStatus(want.status)
+		if got.Scope != want.scope || got.Action != want.action || got.Limited != want.limited || got.Code != want.code {
+			t.Errorf("%04X is %v %v limited=%v %q, want %v %v limited=%v %q", want.status,
+				got.Scope, got.Action, got.Limited, got.Code, want.scope, want.action, want.limited, want.code)
+		}
+		if !strings.Contains(got.Error(), fmt.Sprintf("%04X", want.status)) {
+			t.Errorf("%04X is not named in %q", want.status, got.Error())
+		}
+	}
+}
+
+func TestEveryStatusHasAClass(t *testing.T) {
+	for status := range 1 << 16 {
+		if f := classifyStatus(uint16(status)); f.Words == "" || f.Code == "" || f.Detail == "" {
+			t.Fatalf("%04X has no class", status)
+		}
+	}
+}
+
+// TestRejectionTable repeats PS3.8 Table 9-21.
+func TestRejectionTable(t *testing.T) {
+	tests := []struct {
+		result, source, reason byte
+		action                 Action
+		busy                   bool
+		code                   string
+	}{
+		{1, 1, 1, Trip, false, "rejected-no-reason"},
+		{1, 1, 2, Trip, false, "rejected-application-context"},
+		{1, 1, 3, Trip, false, "rejected-calling-ae"},
+		{1, 1, 4, Trip, false, "rejected-unknown"}, // reserved
+		{1, 1, 7, Trip, false, "rejected-called-ae"},
+		{1, 1, 8, Trip, false, "rejected-unknown"}, // reserved
+		{1, 2, 1, Trip, false, "rejected-no-reason-acse"},
+		{1, 2, 2, Trip, false, "rejected-protocol-version"},
+		{1, 3, 0, Trip, false, "rejected-unknown"}, // reserved
+		{1, 3, 1, Trip, false, "rejected-congestion-permanent"},
+		{1, 3, 2, Trip, false, "rejected-limit-permanent"},
+		{2, 1, 1, Retry, true, "busy-no-reason-transient"},
+		{2, 1, 3, Trip, false, "rejected-calling-ae"},
+		{2, 1, 7, Trip, false, "rejected-called-ae"},
+		{2, 2, 1, Retry, true, "busy-no-reason-acse-transient"},
+		{2, 3, 1, Retry, true, "busy-congestion"},
+		{2, 3, 2, Retry, true, "busy-limit"},
+		{2, 3, 7, Retry, true, "busy-unknown"}, // reserved
+		{0, 0, 0, Trip, false, "rejected-unknown"},
+		{9, 9, 9, Trip, false, "rejected-unknown"},
+	}
+	for _, want := range tests {
+		err := fmt.Errorf("dial: %w", &dimse.RejectError{
+			Result: pdu.RejectResult(want.result), Source: pdu.RejectSource(want.source), Reason: pdu.RejectReason(want.reason),
+		})
+		got := classifyDial(err)
+		if got.Scope != ScopeDestination || got.Limited {
+			t.Errorf("%d/%d/%d would park instances", want.result, want.source, want.reason)
+		}
+		if got.Action != want.action || got.Busy != want.busy || got.Code != want.code || got.Words == "" || got.Advice == "" {
+			t.Errorf("%d/%d/%d is %v busy=%v %q, want %v busy=%v %q", want.result, want.source, want.reason,
+				got.Action, got.Busy, got.Code, want.action, want.busy, want.code)
+		}
+	}
+}
+
+func TestNetworkTable(t *testing.T) {
+	system := func(errno syscall.Errno) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", errno)}
+	}
+	tests := []struct {
+		name   string
+		err    error
+		action Action
+		code   string
+	}{
+		{"refused", system(syscall.ECONNREFUSED), Retry, "refused"},
+		{"no route", system(syscall.EHOSTUNREACH), Retry, "unreachable"},
+		{"no network", system(syscall.ENETUNREACH), Retry, "unreachable"},
+		{"no such host", &net.DNSError{IsNotFound: true}, Retry, "dns"},
+		{"name server silent", &net.DNSError{IsTimeout: true}, Retry, "dns"},
+		{"reset", system(syscall.ECONNRESET), Retry, "reset"},
+		{"broken pipe", system(syscall.EPIPE), Retry, "reset"},
+		{"closed between PDUs", io.EOF, Retry, "reset"},
+		{"closed within a PDU", io.ErrUnexpectedEOF, Retry, "reset"},
+		{"kernel gave up", system(syscall.ETIMEDOUT), Retry, "timeout"},
+		{"our deadline", os.ErrDeadlineExceeded, Retry, "timeout"},
+		{"dial timeout", context.DeadlineExceeded, Retry, "timeout"},
+		{"a timer of the association", &dimse.TimeoutError{Waiting: "a response"}, Retry, "timeout"},
+		{"we aborted after a timer", &dimse.AbortError{Err: &dimse.TimeoutError{}}, Retry, "timeout"},
+		{"peer aborts", &dimse.AbortError{Remote: true, Source: pdu.AbortSourceServiceUser}, Retry, "abort-user"},
+		{"peer's provider aborts", &dimse.AbortError{Remote: true, Source: pdu.AbortSourceServiceProvider}, Retry, "abort-provider"},
+		{"response lost to an abort", &dimse.LostError{Err: &dimse.AbortError{Remote: true}}, Retry, "abort-user"},
+		{"not DICOM", &dimse.AbortError{Err: &pdu.FormatError{}}, Retry, "protocol"},
+		{"bad command set", &dimse.CommandError{}, Retry, "protocol"},
+		{"unknown issuer", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, Trip, "certificate"},
+		{"wrong name", x509.HostnameError{Certificate: &x509.Certificate{}}, Trip, "certificate"},
+		{"not TLS", tls.RecordHeaderError{}, Trip, "tls"},
+		{"TLS alert", tls.AlertError(40), Trip, "tls"},
+		{"something else", errors.New("surprise"), Retry, "network"},
+	}
+	for _, want := range tests {
+		t.Run(want.name, func(t *testing.T) {
+			err := fmt.Errorf("association with CLOUD: %w", want.err)
+			dial, broke := classifyDial(err), classifyBreak(err)
+			if dial.Scope != ScopeDestination || dial.Action != want.action || dial.Code != want.code || dial.Limited {
+				t.Errorf("dialling it is %v %v %q limited=%v", dial.Scope, dial.Action, dial.Code, dial.Limited)
+			}
+			if broke.Code != want.code || !broke.Limited {
+				t.Errorf("breaking it is %q limited=%v", broke.Code, broke.Limited)
+			}
+			if dial.Words == "" || dial.Advice == "" {
+				t.Error("has no words or no advice")
+			}
+		})
+	}
+}
+
+func TestFailureTextIsBounded(t *testing.T) {
+	f := classifyDial(errors.New(strings.Repeat("\xffü", 10_000)))
+	if len(f.Error()) > 600 {
+		t.Errorf("the text has %d bytes", len(f.Error()))
+	}
+}

@@ -1,0 +1,87 @@
+package forwarder
+
+import (
+	"log/slog"
+	"time"
+)
+
+// ledger remembers what went wrong at a destination: for the status, to
+// charge attempts, and to count repeated failures instead of logging each.
+// The courier's lock guards it.
+type ledger struct {
+	last       *Trouble
+	deliveries uint64
+	blamed     map[uint64]blame
+	logged     map[string]repetition
+}
+
+// blame is what a job has been charged with since the start.
+type blame struct {
+	attempts   int
+	deliveries uint64 // of the destination at the first failure
+}
+
+// repetition is a log line that is being counted.
+type repetition struct {
+	at    time.Time // last written
+	count int       // since
+}
+
+// Bounds of the ledger; what does not fit is forgotten, which costs a repeated
+// log line or further attempts.
+const (
+	maxBlamed      = 100_000
+	maxRepetitions = 256
+	repeatAfter    = time.Minute
+)
+
+func newLedger() ledger {
+	return ledger{blamed: make(map[uint64]blame), logged: make(map[string]repetition)}
+}
+
+// charge counts a limited failure of a job. It returns how many there were
+// and whether the destination has taken others meanwhile.
+func (l *ledger) charge(job uint64) (attempts int, others bool) {
+	b, known := l.blamed[job]
+	if !known {
+		if len(l.blamed) >= maxBlamed {
+			clear(l.blamed)
+		}
+		b.deliveries = l.deliveries
+	}
+	b.attempts++
+	l.blamed[job] = b
+	return b.attempts, l.deliveries > b.deliveries
+}
+
+// note keeps a failure for the status.
+func (l *ledger) note(now time.Time, f Failure) {
+	if l.last != nil && l.last.Code == f.Code {
+		l.last.At, l.last.Text = now, f.Error()
+		l.last.Count++
+		return
+	}
+	l.last = &Trouble{Since: now, At: now, Code: f.Code, Text: f.Error(), Count: 1}
+}
+
+// forgive lets the next failure be logged at once again.
+func (l *ledger) forgive() { clear(l.logged) }
+
+// warn logs the first failure of a kind at once and then once a minute with
+// the number of repetitions in between.
+func (l *ledger) warn(log *slog.Logger, now time.Time, kind, message string, args ...any) {
+	r, known := l.logged[kind]
+	if known && now.Sub(r.at) < repeatAfter {
+		r.count++
+		l.logged[kind] = r
+		return
+	}
+	if !known && len(l.logged) >= maxRepetitions {
+		clear(l.logged)
+	}
+	l.logged[kind] = repetition{at: now}
+	if r.count > 0 {
+		args = append(args, "repeated", r.count)
+	}
+	log.Warn(message, args...)
+}

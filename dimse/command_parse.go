@@ -106,17 +106,20 @@ func (c *Command) setUint16(element, v uint16) {
 	case tagActionTypeID:
 		c.ActionTypeID = v
 	case tagRemainingSuboperations:
-		c.NumberOfRemainingSuboperations = &v
+		c.NumberOfRemainingSuboperations = counter(v)
 	case tagCompletedSuboperations:
-		c.NumberOfCompletedSuboperations = &v
+		c.NumberOfCompletedSuboperations = counter(v)
 	case tagFailedSuboperations:
-		c.NumberOfFailedSuboperations = &v
+		c.NumberOfFailedSuboperations = counter(v)
 	case tagWarningSuboperations:
-		c.NumberOfWarningSuboperations = &v
+		c.NumberOfWarningSuboperations = counter(v)
 	case tagMoveOriginatorMessageID:
 		c.MoveOriginatorMessageID = v
 	}
 }
+
+// counter keeps the value of the other elements off the heap.
+func counter(v uint16) *uint16 { return &v }
 
 // uidValue strips the padding senders put around UIDs: NUL by the standard, blanks in the field.
 func uidValue(v []byte) dicom.UID { return dicom.UID(textValue(v)) }

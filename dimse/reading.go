@@ -143,7 +143,6 @@ func (a *Association) enterData() error {
 		return err
 	}
 	if s := a.fsm.current(); s != sta6 && s != sta7 {
-		a.reading.lostSync = true // the PDU is not going to be taken apart
 		return errEnded
 	}
 	a.reading.inData = true

@@ -36,6 +36,8 @@ type Options struct {
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
 	Now        func() time.Time      // time.Now
+
+	window int // windowSize
 }
 
 func (o Options) withDefaults() Options {
@@ -55,6 +57,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxWriters == 0 {
 		o.MaxWriters = 256
+	}
+	if o.window == 0 {
+		o.window = windowSize
 	}
 	if o.MaxPending == 0 {
 		o.MaxPending = 8192

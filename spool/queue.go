@@ -8,7 +8,7 @@ import (
 )
 
 // windowSize is how many jobs of a destination are held ready in memory, and how many are read at once when they have
-// been claimed.
+// been claimed. Tests make it smaller.
 const windowSize = 2048
 
 // lease is a claimed job.
@@ -24,6 +24,7 @@ type queue struct {
 	name string
 	db   *badger.DB
 	now  func() time.Time
+	size int // of the windows
 
 	mu        sync.Mutex
 	ready     *window
@@ -36,13 +37,14 @@ type queue struct {
 	signal chan struct{}
 }
 
-func newQueue(name string, db *badger.DB, now func() time.Time, counts destinationTotals) *queue {
+func newQueue(name string, db *badger.DB, o *Options, counts destinationTotals) *queue {
 	q := &queue{
 		name:      name,
 		db:        db,
-		now:       now,
-		ready:     newWindow(windowSize),
-		waiting:   newWindow(windowSize),
+		now:       o.Now,
+		size:      o.window,
+		ready:     newWindow(o.window),
+		waiting:   newWindow(o.window),
 		due:       newWindow(windowSize),
 		unindexed: map[InstanceID]*slot{},
 		leases:    map[InstanceID]*lease{},
@@ -136,7 +138,8 @@ func (q *queue) first() (slot, bool) {
 	return s, true
 }
 
-// refill promotes waiting jobs that are due and reads the index where a window has run empty.
+// refill promotes waiting jobs that are due and reads the index where a window has run empty. If more than a window of
+// jobs is due at once, they are promoted in the order in which they became due: priority and age rule within a window.
 func (q *queue) refill() error {
 	if q.ready.exhausted() {
 		if err := q.fill(q.ready, kindReady); err != nil {
@@ -189,7 +192,7 @@ func (q *queue) fill(w *window, kind byte) error {
 	return nil
 }
 
-// read takes up to windowSize keys of a kind behind a position. end is set if there are no more; else last is where to
+// read takes up to a window of keys of a kind behind a position. end is set if there are no more; else last is where to
 // go on.
 func (q *queue) read(kind byte, from position, slots *[]slot) (last position, end bool, err error) {
 	prefix := queuePrefix(kind, q.name)
@@ -208,7 +211,7 @@ func (q *queue) read(kind byte, from position, slots *[]slot) (last position, en
 				*slots = append(*slots, slot{position: p})
 				last = p
 			}
-			end = len(*slots) < windowSize
+			end = len(*slots) < q.size
 			return end, nil
 		})
 	})

@@ -147,7 +147,7 @@ func (s *Spool) openParts(openSegments openPayloads) (err error) {
 	}
 	s.ids.raise(InstanceID(s.ledger.snapshot().highest))
 	for name, counts := range s.ledger.destinationCounts() {
-		s.queues[name] = newQueue(name, s.db, s.o.Now, counts)
+		s.queues[name] = newQueue(name, s.db, &s.o, counts)
 	}
 	s.reserve = &reserve{path: filepath.Join(s.dir, reserveName), size: s.o.ReserveBytes}
 	s.pressure = newPressure(s.o)
@@ -301,7 +301,7 @@ func (s *Spool) queue(name string) *queue {
 	s.queuesMu.Lock()
 	defer s.queuesMu.Unlock()
 	if q = s.queues[name]; q == nil {
-		q = newQueue(name, s.db, s.o.Now, destinationTotals{})
+		q = newQueue(name, s.db, &s.o, destinationTotals{})
 		s.queues[name] = q
 	}
 	return q

@@ -1,0 +1,205 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"dcmgate/internal/synth"
+	"dcmgate/spool/segment"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+func TestFailedCommitStoresNothing(t *testing.T) {
+	for _, cause := range []error{syscall.EIO, fmt.Errorf("%w: %w", segment.ErrNoSpace, syscall.ENOSPC)} {
+		t.Run(cause.Error(), func(t *testing.T) {
+			s, f := openFaulty(t, t.TempDir(), small())
+			tpl := synth.NewTemplate(30_000, 1)
+			o := tpl.Object(1, 1, 1)
+			f.set(func() { f.commit = func() error { return cause } })
+			_, err := send(s, incoming(o), o.Data, to("cloud")...)
+			if !errors.Is(err, cause) {
+				t.Fatalf("error %v", err)
+			}
+			if full := errors.Is(err, ErrFull); full != errors.Is(cause, segment.ErrNoSpace) {
+				t.Errorf("full: %v", full)
+			}
+			if errors.Is(cause, syscall.EIO) && s.Health() == nil {
+				t.Error("healthy after a failed write")
+			}
+			f.set(func() { f.commit = nil })
+			s.pressure.refuse.Store(0)
+			s.pressure.next.Store(0)
+			if st := s.Stats(); st.Instances != 0 || st.Unindexed != 0 {
+				t.Errorf("%+v", st)
+			}
+			if jobs := mustClaim(t, s, "cloud", 1); len(jobs) != 0 {
+				t.Error("a job of an instance that was refused")
+			}
+			if r := mustSend(t, s, o, to("cloud")...); r.Outcome != Stored {
+				t.Errorf("afterwards: %v", r.Outcome)
+			}
+			if err := s.Health(); err != nil {
+				t.Errorf("after a good write: %v", err)
+			}
+			verifyClean(t, s)
+		})
+	}
+}
+
+// TestSecondCopyTakesOver lets the first of two copies fail while the second waits for it.
+func TestSecondCopyTakesOver(t *testing.T) {
+	s, f := openFaulty(t, t.TempDir(), small())
+	o := synth.NewTemplate(30_000, 1).Object(1, 1, 1)
+	entered, release := make(chan struct{}), make(chan struct{})
+	var calls atomic.Int32
+	f.commit = nil
+	slow := func() error {
+		if calls.Add(1) > 1 {
+			return nil
+		}
+		close(entered)
+		<-release
+		return syscall.EIO
+	}
+	f.set(func() { f.commit = func() error { f.mu.Unlock(); defer f.mu.Lock(); return slow() } })
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := send(s, incoming(o), o.Data, to("cloud")...); !errors.Is(err, syscall.EIO) {
+			t.Errorf("first: %v", err)
+		}
+	})
+	<-entered
+	wg.Go(func() {
+		if r, err := send(s, incoming(o), o.Data, to("cloud")...); err != nil || r.Outcome != Stored {
+			t.Errorf("second: %v, %v", r.Outcome, err)
+		}
+	})
+	close(release)
+	wg.Wait()
+	if n := len(mustClaim(t, s, "cloud", 10)); n != 1 {
+		t.Errorf("%d jobs", n)
+	}
+}
+
+func TestIndexFailure(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := openFaulty(t, dir, small())
+	tpl := synth.NewTemplate(5000, 1)
+	mustSend(t, s, tpl.Object(1, 1, 0), to("cloud")...)
+	flush(t, s)
+	var broken atomic.Bool
+	broken.Store(true)
+	good := s.committer.commit
+	replaceCommit(t, s, func(txn *badger.Txn) error {
+		if broken.Load() {
+			txn.Discard()
+			return syscall.EIO
+		}
+		return good(txn)
+	})
+	r := mustSend(t, s, tpl.Object(1, 1, 1), to("cloud")...) // durable in its segment all the same
+	waitFor(t, func() bool { return s.Health() != nil })
+	o := tpl.Object(1, 1, 2)
+	if _, err := s.Begin(incoming(o)); !errors.Is(err, ErrUnhealthy) {
+		t.Errorf("begin: %v", err)
+	}
+	sameBytes(t, dataSet(t, s, r.Instance.ID), tpl.Object(1, 1, 1).Data)
+	if n := len(mustClaim(t, s, "cloud", 10)); n != 2 {
+		t.Errorf("%d jobs", n)
+	}
+	broken.Store(false)
+	waitFor(t, func() bool { return s.Health() == nil })
+	mustSend(t, s, o, to("cloud")...)
+	flush(t, s)
+	verifyClean(t, s)
+
+	broken.Store(true)
+	mustSend(t, s, tpl.Object(1, 1, 3), to("cloud")...)
+	waitFor(t, func() bool { return s.Health() != nil })
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openSpool(t, dir, small())
+	if s.Recovery().Replayed != 1 {
+		t.Errorf("replayed %d", s.Recovery().Replayed)
+	}
+	if n := len(mustClaim(t, s, "cloud", 10)); n != 4 {
+		t.Errorf("%d jobs after the restart", n)
+	}
+	verifyClean(t, s)
+}
+
+// replaceCommit changes how transactions are committed, between two of them.
+func replaceCommit(t *testing.T, s *Spool, commit func(*badger.Txn) error) {
+	t.Helper()
+	err := s.adjust(func(x *tx) error {
+		x.onDurable(func() { s.committer.commit = commit })
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatal("waited in vain")
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestCommitWaitsForTheIndex fills the pending with an index that stands still.
+func TestCommitWaitsForTheIndex(t *testing.T) {
+	o := small()
+	o.MaxPending = 4
+	s, _ := openFaulty(t, t.TempDir(), o)
+	gate := make(chan struct{})
+	good := s.committer.commit
+	replaceCommit(t, s, func(txn *badger.Txn) error { <-gate; return good(txn) })
+	tpl := synth.NewTemplate(3000, 1)
+	var stored atomic.Int32
+	var wg sync.WaitGroup
+	for i := range 10 {
+		wg.Go(func() {
+			o := tpl.Object(1, 1, i)
+			if _, err := send(s, incoming(o), o.Data); err != nil {
+				t.Error(err)
+			}
+			stored.Add(1)
+		})
+	}
+	waitFor(t, func() bool { return stored.Load() == 4 })
+	if n := s.pending.len(); n != 4 {
+		t.Errorf("%d pending", n)
+	}
+	close(gate)
+	wg.Wait()
+	verifyClean(t, s)
+}
+
+func TestDamagedRecordIsFound(t *testing.T) {
+	s, f := openFaulty(t, t.TempDir(), small())
+	tpl := synth.NewTemplate(30_000, 1)
+	good, bad := mustSend(t, s, tpl.Object(1, 1, 1)), mustSend(t, s, tpl.Object(1, 1, 2))
+	flush(t, s)
+	in, err := s.instance(bad.Instance.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damage(t, s, in.location)
+	_ = f
+	r, err := s.Verify(t.Context(), nil)
+	if err != nil || r.ProblemCount != 1 || r.Problems[0].ID != bad.Instance.ID || r.Instances != 2 {
+		t.Errorf("%+v, %v; damaged %v, not %v", r, err, bad.Instance.ID, good.Instance.ID)
+	}
+}

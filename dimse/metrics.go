@@ -2,6 +2,7 @@ package dimse
 
 import (
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -72,6 +73,16 @@ type instruments struct {
 }
 
 func newInstruments(reg prometheus.Registerer) (*instruments, error) {
+	if reg == nil {
+		return unregistered()
+	}
+	return buildInstruments(reg)
+}
+
+// unregistered are for all who keep metrics for nobody; a set of their own would cost each 100 KB.
+var unregistered = sync.OnceValues(func() (*instruments, error) { return buildInstruments(nil) })
+
+func buildInstruments(reg prometheus.Registerer) (*instruments, error) {
 	b := instrumentBuilder{reg: reg}
 	associations := b.gauge("dcmgate_associations", "Associations that are established now, by who requested them (in: the peer, out: dcmgate).", "direction")
 	requests := b.counter("dcmgate_association_requests_total", "Association requests by who made them and what became of them.", "direction", "outcome")

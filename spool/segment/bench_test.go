@@ -27,7 +27,11 @@ func BenchmarkCommit(b *testing.B) {
 }
 
 func benchmarkCommit(b *testing.B, recycled bool, size, writers int) {
-	s := ready(b, diskDir(b.TempDir()), Options{SegmentSize: 64 << 20, PoolBytes: 4 << 30})
+	o := Options{}
+	if recycled {
+		o = Options{SegmentSize: 64 << 20, PoolBytes: 4 << 30}
+	}
+	s := ready(b, diskDir(b.TempDir()), o)
 	payload, digest := content(1, size), sha256.Sum256(nil)
 	meta := content(2, 400)
 	var left atomic.Int64
@@ -55,7 +59,9 @@ func benchmarkCommit(b *testing.B, recycled bool, size, writers int) {
 						b.Error(err)
 						return
 					}
-					recycleDead(b, s)
+					if recycled {
+						recycleDead(s)
+					}
 				}
 			})
 		}
@@ -67,18 +73,12 @@ func benchmarkCommit(b *testing.B, recycled bool, size, writers int) {
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	b.ResetTimer()
-	if !recycled {
-		s.o.PoolBytes = 0
-	}
 	run(b.N)
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 }
 
 // recycleDead gives up every segment that takes no more records, as if all of them had been delivered and evicted.
-func recycleDead(b *testing.B, s *Store) {
-	if len(s.segmentsSealed()) == 0 {
-		return
-	}
+func recycleDead(s *Store) {
 	for _, id := range s.segmentsSealed() {
 		s.Recycle(id) // another goroutine may have
 	}

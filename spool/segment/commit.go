@@ -15,15 +15,16 @@ type commit struct {
 	err      error
 }
 
-// Commit makes the record durable: once it has returned nil the record survives a loss of power. digest is the SHA-256 of
-// the data set, which is the payload from headerLength on; meta is kept beside it for Replay and ScanAll to give back.
+// Commit makes the record durable: once it has returned nil the record survives a loss of power. digest is the
+// SHA-256 of the data set, which is the payload from headerLength on; meta is kept beside it for Replay and ScanAll
+// to give back.
 //
 // committed, if not nil, is called when the record is durable, before Commit returns and before the segment takes
-// another record: the locations of a segment reach it in ascending order, which is what moving a checkpoint needs. It may be called on another writer's
-// goroutine, and must not call the store.
+// another record: the locations of a segment reach it in ascending order, which is what moving a checkpoint needs. It
+// may be called on another writer's goroutine, and must not call the store.
 //
-// If Commit fails nothing is committed. The segment then takes no further record, since a failed write or sync is never tried
-// again.
+// If Commit fails nothing is committed. The segment then takes no further record, since a failed write or sync is
+// never tried again.
 func (w *Writer) Commit(meta []byte, digest [32]byte, headerLength int, committed func(Location)) (Location, error) {
 	if w.mem == nil {
 		return Location{}, ErrClosed
@@ -36,10 +37,10 @@ func (w *Writer) Commit(meta []byte, digest [32]byte, headerLength int, committe
 		return Location{}, err
 	}
 	c := &commit{w: w, meta: meta, digest: digest, header: headerLength, committed: committed}
-	if c.small() {
-		w.store.group.commit(c)
-	} else {
+	if !c.small() {
 		c.alone()
+	} else if c.err = w.lane.reserve(w.lane.offset+c.length(), w.store.o.AllocateStep); c.err == nil {
+		w.store.group.commit(c)
 	}
 	w.end(c.err != nil && w.broken)
 	return c.location, c.err

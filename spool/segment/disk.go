@@ -6,8 +6,8 @@ import (
 	"os"
 )
 
-// disk is the directory that holds the segments, and file one file in it. They are interfaces so that tests can fail any call
-// and cut the power; diskDir is the real one. Names are relative to the directory.
+// disk is the directory that holds the segments, and file one file in it. They are interfaces so that tests can fail
+// any call and cut the power; diskDir is the real one. Names are relative to the directory.
 type disk interface {
 	lock() (io.Closer, error)
 	list() ([]entry, error)         // regular files at the top

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ext4IocShutdown is EXT4_IOC_SHUTDOWN: the file system stops at once. With the flag noLogFlush nothing more is written,
-// not even the journal, which is what a loss of power does to it.
+// ext4IocShutdown is EXT4_IOC_SHUTDOWN: the file system stops at once. With the flag noLogFlush nothing more is
+// written, not even the journal, which is what a loss of power does to it.
 const (
 	ext4IocShutdown = 0x8004587d
 	noLogFlush      = 2
@@ -105,10 +105,10 @@ func giveUp(t *testing.T, s *Store, owed []*object, id ID) (left []*object) {
 	return left
 }
 
-// writeUntilCut writes from several goroutines, cuts the power after so many records, and returns what was acknowledged
-// before. What Commit answers while the shutdown is under way does not count: in a machine without power it would answer
-// nothing, but here ext4 may write the data, fail to record that their blocks are written now, as its journal is gone,
-// and still let fdatasync succeed.
+// writeUntilCut writes from several goroutines, cuts the power after so many records, and returns what was
+// acknowledged before. What Commit answers while the shutdown is under way does not count: in a machine without power
+// it would answer nothing, but here ext4 may write the data, fail to record that their blocks are written now, as its
+// journal is gone, and still let fdatasync succeed.
 func writeUntilCut(t *testing.T, s *Store, dir string, seed uint64, records int) []*object {
 	t.Helper()
 	var (

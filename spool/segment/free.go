@@ -68,8 +68,8 @@ func wipe(f file, offset, length int64) error {
 	return nil
 }
 
-// Retire ends the use of an open segment that no writer has, so that it can be recycled. ErrInUse says that a writer has it.
-// A segment that takes no records any more stays as it is.
+// Retire ends the use of an open segment that no writer has, so that it can be recycled. ErrInUse says that a writer
+// has it. A segment that takes no records any more stays as it is.
 func (s *Store) Retire(id ID) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -87,8 +87,8 @@ func (s *Store) Retire(id ID) error {
 	return nil
 }
 
-// takeLane takes the idle lane of a segment for good; it is nil without an error if the segment is not open. The segment
-// stays open for Recycle to see until the seal is written.
+// takeLane takes the idle lane of a segment for good; it is nil without an error if the segment is not open. The
+// segment stays open for Recycle to see until the seal is written.
 func (s *Store) takeLane(id ID) (*lane, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -28,11 +28,11 @@ func (l *lane) reserve(end, step int64) error {
 
 // ahead is how far a lane reserves before it accepts data.
 func (s *Store) ahead(l *lane) int64 {
-	return l.offset + max(minRoom, min(s.o.AllocateStep, s.o.SegmentSize-l.offset))
+	return l.offset + max(s.o.minRoom(), min(s.o.AllocateStep, s.o.SegmentSize-l.offset))
 }
 
 // full reports whether a lane's segment takes no further record.
-func (s *Store) full(l *lane) bool { return s.o.SegmentSize-l.offset < minRoom }
+func (s *Store) full(l *lane) bool { return s.o.SegmentSize-l.offset < s.o.minRoom() }
 
 // lease gives a lane with space reserved: the one used last, so that few stay in use and few segments partly filled.
 func (s *Store) lease() (*lane, error) {
@@ -58,8 +58,8 @@ func (s *Store) lease() (*lane, error) {
 	return l, nil
 }
 
-// instead finds a lane in place of l, for which nothing could be reserved: another one that needs no reservation, or, if
-// the disk is full, a segment of the pool.
+// instead finds a lane in place of l, for which nothing could be reserved: another one that needs no reservation, or,
+// if the disk is full, a segment of the pool.
 func (s *Store) instead(l *lane, err error) (*lane, error) {
 	s.giveBack(l)
 	if other := s.takeReserved(); other != nil {
@@ -93,7 +93,7 @@ func (s *Store) takeReserved() *lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := len(s.idle) - 1; i >= 0; i-- {
-		if l := s.idle[i]; l.offset+minRoom <= l.reserved {
+		if l := s.idle[i]; l.offset+s.o.minRoom() <= l.reserved {
 			return s.pop(i)
 		}
 	}
@@ -152,7 +152,7 @@ func (s *Store) seal(l *lane) {
 	var b [Alignment]byte
 	l.seg.putSeal(b[:], l.offset)
 	l.f.WriteAt(b[:], sealOffset)
-	if l.reserved-l.offset >= minRoom {
+	if l.reserved-l.offset >= s.o.minRoom() {
 		s.trim(l, l.offset)
 	}
 	s.refresh(l.seg, l.f)
@@ -166,9 +166,9 @@ func (s *Store) trim(l *lane, size int64) {
 	s.refresh(l.seg, l.f)
 }
 
-// retire takes a lane out of use whose write or sync failed: the kernel may have dropped pages and called them clean, so
-// that a second sync would succeed without having written them. The seal keeps a later Replay from
-// taking what did reach the page cache for a record; writing it may fail too, which Replay provides for.
+// retire takes a lane out of use whose write or sync failed: the kernel may have dropped pages and called them clean,
+// so that a second sync would succeed without having written them. The seal keeps a later Replay from taking what did
+// reach the page cache for a record; writing it may fail too, which Replay provides for.
 func (s *Store) retire(l *lane) {
 	var b [Alignment]byte
 	l.seg.putSeal(b[:], l.offset)
@@ -207,6 +207,11 @@ func (s *Store) blank() (*segment, file, error) {
 			return g, f, nil
 		} // a file of the pool that cannot be opened is no loss
 	}
+	return s.create()
+}
+
+// create makes the file of a new segment, as one of the pool's, and acquires it.
+func (s *Store) create() (*segment, file, error) {
 	s.mu.Lock()
 	s.lastID++
 	id := s.lastID

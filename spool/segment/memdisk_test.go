@@ -11,8 +11,8 @@ import (
 )
 
 // memDisk is a directory in memory that forgets, when the power is cut, what was not synced: any subset of the blocks
-// written since the last sync of their file, and any suffix of the directory's changes since its last sync. It also fails calls on
-// demand.
+// written since the last sync of their file, and any suffix of the directory's changes since its last sync. It also
+// fails calls on demand.
 type memDisk struct {
 	mu      sync.Mutex
 	names   map[string]*memInode

@@ -7,8 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// Payload reads the payload of one record. While it is open the record's bytes stay where they are: Free and Recycle wait for it without
-// blocking. All methods but Close may be called by many goroutines.
+// Payload reads the payload of one record. While it is open the record's bytes stay where they are: Free and Recycle
+// wait for it without blocking. All methods but Close may be called by many goroutines.
 type Payload struct {
 	store    *Store
 	seg      *segment
@@ -17,8 +17,9 @@ type Payload struct {
 	closed   atomic.Bool
 }
 
-// OpenPayload opens the payload of a record. One small read proves that the record is still there: the error is ErrGone
-// if it was freed or its segment recycled, and a *DamageError if its header is not whole. The digest is not checked; see Verify.
+// OpenPayload opens the payload of a record. One small read proves that the record is still there: the error is
+// ErrGone if it was freed or its segment recycled, and a *DamageError if its header is not whole. The digest is not
+// checked; see Verify.
 func (s *Store) OpenPayload(l Location) (*Payload, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
@@ -164,8 +165,8 @@ func (p *Payload) WriteTo(w io.Writer) (int64, error) {
 	return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{src}, mem.buf[:])
 }
 
-// File opens a descriptor of its own, positioned at the first byte of the payload, for sendfile and its like. The caller
-// reads Size bytes and no more, closes it, and keeps the Payload open until then.
+// File opens a descriptor of its own, positioned at the first byte of the payload, for sendfile and its like. The
+// caller reads Size bytes and no more, closes it, and keeps the Payload open until then.
 func (p *Payload) File() (*os.File, error) {
 	if p.closed.Load() {
 		return nil, ErrClosed

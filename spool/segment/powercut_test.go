@@ -30,7 +30,7 @@ type life struct {
 }
 
 func powerOptions() Options {
-	return Options{SegmentSize: 2 << 20, AllocateStep: 64 << 10, PoolBytes: 4 << 20, MaxLanes: 4}
+	return Options{SegmentSize: 256 << 10, AllocateStep: 32 << 10, PoolBytes: 1 << 20, MaxLanes: 4}
 }
 
 // start opens and replays the store, and checks that it has all that is owed and nothing that was never written.
@@ -171,15 +171,15 @@ func (l *life) recycle() error {
 	return l.s.Recycle(id)
 }
 
-// TestPowerCut lives many lives: random work, a cut that keeps any part of what was not synced, recovery, and again on what the
-// recovery left.
+// TestPowerCut lives many lives: random work, a cut that keeps any part of what was not synced, recovery, and again
+// on what the recovery left.
 func TestPowerCut(t *testing.T) {
 	rounds := 2000
 	if testing.Short() {
 		rounds = 300
 	}
 	if raceEnabled() {
-		rounds /= 4 // its cost is the copying of disks, of which the race detector makes a lot
+		rounds /= 5 // its cost is the copying of disks, of which the race detector makes a lot
 	}
 	const perLife = 6
 	for seed := range uint64(rounds / perLife) {
@@ -203,8 +203,8 @@ func TestPowerCut(t *testing.T) {
 	}
 }
 
-// cutDuring cuts the power in the middle of some call: that call and all later ones fail, as they would not return in a dead
-// machine, and the platter is what it was when the first failed.
+// cutDuring cuts the power in the middle of some call: that call and all later ones fail, as they would not return in
+// a dead machine, and the platter is what it was when the first failed.
 func (l *life) cutDuring() {
 	units := []int64{sector, Alignment}
 	unit, keep := units[l.r.IntN(2)], []float64{0, 0.2, 0.5, 0.9, 1}[l.r.IntN(5)]
@@ -243,8 +243,8 @@ func (l *life) cutDuring() {
 	l.d = after
 }
 
-// TestFailedSync: after a sync that failed, the page cache says what the disk does not. The record was refused, so it must
-// not come back, and nothing may follow it in that segment.
+// TestFailedSync: after a sync that failed, the page cache says what the disk does not. The record was refused, so it
+// must not come back, and nothing may follow it in that segment.
 func TestFailedSync(t *testing.T) {
 	for _, size := range []int{3000, 400_000} {
 		for _, op := range []string{"datasync", "write"} {
@@ -297,8 +297,8 @@ func testFailedSync(t *testing.T, size int, op string, sealFails bool) {
 	expect(t, s, c)
 }
 
-// TestKilledBeforeSync: a record that was written but not synced when the process was killed is whole in the page cache.
-// If Replay reports it, it must survive the power cut that comes next, for the index has it by then.
+// TestKilledBeforeSync: a record that was written but not synced when the process was killed is whole in the page
+// cache. If Replay reports it, it must survive the power cut that comes next, for the index has it by then.
 func TestKilledBeforeSync(t *testing.T) {
 	for _, size := range []int{3000, 400_000} {
 		d := newMemDisk()

@@ -12,9 +12,10 @@ const (
 	maxQuarantineSize = 64 << 20 // bytes of a file
 )
 
-// Replay reports to fn every whole record behind the checkpoints, segment by segment in the order of their generations, after making sure that it is
-// durable and that its digest is right. Then it lets writing go on behind the last ones. A segment without a
-// checkpoint, or with one of another generation, is read from its start. Nothing before a checkpoint is looked at.
+// Replay reports to fn every whole record behind the checkpoints, segment by segment in the order of their
+// generations, after making sure that it is durable and that its digest is right. Then it lets writing go on behind
+// the last ones. A segment without a checkpoint, or with one of another generation, is read from its start. Nothing
+// before a checkpoint is looked at.
 //
 // What was being written when the process died is copied to the quarantine directory and overwritten later. What is
 // damaged stays where it is, and its segment takes no further record if there is no telling where its records end.
@@ -56,8 +57,8 @@ func (s *Store) replay(g *segment, from Checkpoint, report *Report, fn func(Reco
 		return failed("open", g.id, err)
 	}
 	w := walk{scanner: newScanner(f, g.identity), seg: g, report: report, fn: fn}
-	// A process that was killed may have left a record that no sync followed: whole in the page cache, and lost with the
-	// power after the index took it. If this sync fails, what can be read from the disk still counts, but the
+	// A process that was killed may have left a record that no sync followed: whole in the page cache, and lost with
+	// the power after the index took it. If this sync fails, what can be read from the disk still counts, but the
 	// segment takes nothing more.
 	usable := f.datasync() == nil && !g.sealed && !g.foreign
 	if err := w.run(start, g.end); err != nil {
@@ -79,7 +80,9 @@ func (s *Store) replay(g *segment, from Checkpoint, report *Report, fn func(Reco
 // startOf is where replaying a segment begins.
 func (s *Store) startOf(g *segment, from Checkpoint, report *Report) int64 {
 	if g.foreign {
-		report.Damaged = append(report.Damaged, Range{Segment: g.id, Length: firstRecord, Reason: "label of the segment is not whole"})
+		report.Damaged = append(report.Damaged, Range{
+			Segment: g.id, Length: firstRecord, Reason: "label of the segment is not whole",
+		})
 	}
 	switch {
 	case from.Generation != g.generation || from.Offset < firstRecord || from.Offset%Alignment != 0:
@@ -160,9 +163,9 @@ func (s *Store) quarantine(r Range, f file, report *Report) {
 	}
 }
 
-// ScanAll reports to fn every whole record of every segment in use, in the order of generations and offsets, so that an index can
-// be built anew. Freed records are passed over; digests are checked; nothing is changed. It may be called before
-// Replay or, when nobody writes, after it.
+// ScanAll reports to fn every whole record of every segment in use, in the order of generations and offsets, so that
+// an index can be built anew. Freed records are passed over; digests are checked; nothing is changed. It may be
+// called before Replay or, when nobody writes, after it.
 func (s *Store) ScanAll(fn func(Record) error) (Report, error) {
 	if err := s.enter(); err != nil {
 		return Report{}, err

@@ -52,8 +52,8 @@ func (c *scanner) parse(b []byte, offset int64) (found, bool) {
 	return found{header: h, offset: offset, crc: checksum(b[:60])}, true
 }
 
-// check verifies the whole record h. reason is empty if it is whole; err is of reading, and then there is a reason as well. meta
-// is valid until the next check.
+// check verifies the whole record h. reason is empty if it is whole; err is of reading, and then there is a reason as
+// well. meta is valid until the next check.
 func (c *scanner) check(h found) (rec Record, reason string, err error) {
 	n := int(h.metaLength) + trailerSize
 	if cap(c.tail) < n {
@@ -111,7 +111,8 @@ func (c *scanner) chunk() []byte {
 	return c.buf
 }
 
-// readFull fills b; a file that ends before is no error here but zeros, as in a hole: nothing is whole that reaches there.
+// readFull fills b; a file that ends before is no error here but zeros, as in a hole: nothing is whole that reaches
+// there.
 func readFull(f file, b []byte, offset int64) error {
 	n, err := f.ReadAt(b, offset)
 	if n == len(b) {

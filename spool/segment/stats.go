@@ -10,7 +10,8 @@ type Info struct {
 	Open       bool  // takes further records
 }
 
-// Segments lists the segments in use, the oldest generation first. The pool is not among them. End means little before Replay.
+// Segments lists the segments in use, the oldest generation first. The pool is not among them. End means little
+// before Replay.
 func (s *Store) Segments() []Info {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -29,11 +29,12 @@ const (
 	defaultMaxLanes     = 256
 	defaultPoolBytes    = 1 << 30
 	defaultMaxOpenFiles = 64
+	minSegmentSize      = 256 << 10
 )
 
 // minRoom is the room below which a segment takes no further record: an object of ordinary size begun there would have
 // to allocate while it streams in, when a full disk is met too late.
-const minRoom = 1 << 20
+func (o Options) minRoom() int64 { return min(1<<20, o.SegmentSize/4) }
 
 // withDefaults fills in the defaults and checks the rest.
 func (o Options) withDefaults() (Options, error) {
@@ -55,8 +56,8 @@ func (o Options) withDefaults() (Options, error) {
 		o.Now = time.Now
 	}
 	switch {
-	case o.SegmentSize < 2*minRoom || o.SegmentSize%Alignment != 0:
-		return o, fmt.Errorf("segment: segment size %d is not a multiple of %d from %d on", o.SegmentSize, Alignment, 2*minRoom)
+	case o.SegmentSize < minSegmentSize || o.SegmentSize%Alignment != 0:
+		return o, fmt.Errorf("segment: segment size %d is not a multiple of %d from %d on", o.SegmentSize, Alignment, minSegmentSize)
 	case o.AllocateStep < Alignment || o.AllocateStep%Alignment != 0:
 		return o, fmt.Errorf("segment: allocation step %d is not a multiple of %d", o.AllocateStep, Alignment)
 	case o.MaxLanes < 0 || o.MaxOpenFiles < 0:

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -534,7 +535,7 @@ func TestPoolIsBounded(t *testing.T) {
 	s := ready(t, d, o)
 	var ids []ID
 	for i := range 6 {
-		a := newObject(uint64(i), 1<<20)
+		a := newObject(uint64(i), 1_700_000)
 		store(t, s, a)
 		ids = append(ids, a.at.Segment)
 	}
@@ -603,6 +604,41 @@ func TestDirectoryLock(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, lockName)); err != nil {
 		t.Error(err)
 	}
+}
+
+func TestPrepare(t *testing.T) {
+	disks(t, func(t *testing.T, d disk) {
+		if m, ok := d.(*memDisk); ok {
+			m.space = 1 << 30
+		}
+		o := small()
+		o.PoolBytes = 2 * o.SegmentSize
+		s := ready(t, d, o)
+		w := begin(t, s)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if ok, err := s.Prepare(ctx, 1<<40); ok || !errors.Is(err, context.Canceled) {
+			t.Errorf("%t, %v", ok, err)
+		}
+		w.Abort()
+		for want := 1; want <= 3; want++ {
+			ok, err := s.Prepare(t.Context(), 1<<40)
+			if ok != (want <= 2) || err != nil {
+				t.Errorf("%d: %t, %v", want, ok, err)
+			}
+		}
+		if st, _ := s.Stats(); st.PoolSegments != 2 || st.PoolBytes < 2*o.SegmentSize {
+			t.Errorf("%+v", st)
+		}
+		for i := range 4 {
+			a := newObject(uint64(i), 1_700_000)
+			store(t, s, a)
+			expect(t, s, a)
+		}
+		if st, _ := s.Stats(); st.PoolSegments != 0 {
+			t.Errorf("%+v", st)
+		}
+	})
 }
 
 func TestOptions(t *testing.T) {

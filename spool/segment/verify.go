@@ -11,8 +11,8 @@ func (s *Store) Verify(l Location) error {
 	})
 }
 
-// ReadRecord returns a record's metadata and digest as they were committed, without reading its payload. Meta belongs to the caller. The error is ErrGone
-// or a *DamageError.
+// ReadRecord returns a record's metadata and digest as they were committed, without reading its payload. Meta belongs
+// to the caller. The error is ErrGone or a *DamageError.
 func (s *Store) ReadRecord(l Location) (Record, error) {
 	var rec Record
 	err := s.inspect(l, func(c *scanner, h found) error {

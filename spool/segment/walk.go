@@ -61,8 +61,8 @@ func (w *walk) run(start, limit int64) error {
 	return nil
 }
 
-// next gives the header at a place, or the next one behind it. What it passes over is in doubt, unless it is a hole: those
-// Free leaves.
+// next gives the header at a place, or the next one behind it. What it passes over is in doubt, unless it is a hole:
+// those Free leaves.
 func (w *walk) next(at, limit int64) (found, bool) {
 	var g gap
 	for from := at; ; g.junk = true {

@@ -34,9 +34,9 @@ type Writer struct {
 	broken bool // a write failed: the lane must not be used again
 }
 
-// Begin leases a lane and gives a Writer for one record. When it returns, space is reserved on disk: AllocateStep, or what is
-// left of the segment, but at least 1 MiB; a longer record reserves more as it grows. Errors: ErrNoSpace, ErrTooManyWriters, ErrNotReplayed,
-// ErrClosed.
+// Begin leases a lane and gives a Writer for one record. When it returns, space is reserved on disk: AllocateStep, or
+// what is left of the segment, but at least 1 MiB; a longer record reserves more as it grows. Errors: ErrNoSpace,
+// ErrTooManyWriters, ErrNotReplayed, ErrClosed.
 func (s *Store) Begin() (*Writer, error) {
 	if err := s.enter(); err != nil {
 		return nil, err

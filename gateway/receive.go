@@ -24,7 +24,8 @@ type receiver struct {
 	log       *slog.Logger
 	trouble   *trouble
 	tally     *tally
-	open      atomic.Int64 // associations
+	open      atomic.Int64  // associations
+	overlap   chan struct{} // writers beyond one for each association
 }
 
 // route is a destination as far as receiving is concerned.
@@ -44,6 +45,7 @@ func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Re
 		log:      log,
 		trouble:  newTrouble(),
 		tally:    newTally(registry),
+		overlap:  make(chan struct{}, overlapping),
 	}
 	for _, d := range cfg.Destinations {
 		r.routes = append(r.routes, route{d.Name, d.Priority})
@@ -63,7 +65,7 @@ func (r *receiver) Associate(_ context.Context, rq *dimse.AssociationRequest) (*
 		}
 	}
 	r.open.Add(1)
-	s := &storage{receiver: r, origin: origin(rq), log: r.log.With("association", rq.ID)}
+	s := newStorage(r, rq)
 	return &dimse.Acceptance{
 		Results:               dimse.Negotiate(rq.RQ, r.contexts.policyFor(peer.Allows(RightStore))),
 		Service:               dimse.Mux{dimse.CStoreRQ: dimse.StoreFunc(s.store), dimse.CEchoRQ: dimse.Echo()},

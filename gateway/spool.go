@@ -11,10 +11,9 @@ import (
 	"dcmgate/spool"
 )
 
-// minWriters is how many instances may at least be in reception at once. With
-// an operations window one association has a data set coming in while those
-// before it are being committed.
-const minWriters = 256
+// maxWriters is how many instances can be in reception at once: one for each
+// association of both listeners, and the overlapping ones.
+func maxWriters(d DICOM) int { return 2*d.MaxAssociations + overlapping }
 
 // spoolOptions are the spool's settings as the configuration has them.
 func spoolOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer) spool.Options {
@@ -24,7 +23,7 @@ func spoolOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer) 
 		Retention:    cfg.Spool.Retention,
 		KeepUnrouted: cfg.Spool.KeepUnrouted,
 		SegmentSize:  cfg.Spool.SegmentSize,
-		MaxWriters:   max(minWriters, 2*cfg.DICOM.MaxAssociations),
+		MaxWriters:   maxWriters(cfg.DICOM),
 		Logger:       log,
 		Registerer:   registry,
 	}

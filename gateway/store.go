@@ -56,12 +56,46 @@ type storage struct {
 	origin spool.Incoming // what all instances of the association share
 	log    *slog.Logger
 	stored atomic.Int64
+	own    chan struct{} // the writer that the association always may have
+}
+
+// overlapping bounds the writers that all associations together may have
+// beyond one each. An operations window lets an association send its next
+// instance while those before are being committed; what is gained by that is
+// had with a few, and every writer needs room reserved on disk.
+const overlapping = 32
+
+func newStorage(r *receiver, rq *dimse.AssociationRequest) *storage {
+	return &storage{
+		receiver: r, origin: origin(rq),
+		log: r.log.With("association", rq.ID),
+		own: make(chan struct{}, 1),
+	}
+}
+
+// reserve waits until this association may have another writer, and returns
+// how to give it back. A sender that stalls in the middle of its data holds up
+// nobody else: everybody's own one is never lent.
+func (s *storage) reserve(ctx context.Context) (release func(), err error) {
+	select {
+	case s.own <- struct{}{}: // looked at first, so that the shared ones last
+		return func() { <-s.own }, nil
+	default:
+	}
+	select {
+	case s.own <- struct{}{}:
+		return func() { <-s.own }, nil
+	case s.overlap <- struct{}{}:
+		return func() { <-s.overlap }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 }
 
 // store takes one instance. The status it returns is only success once the
 // spool has committed the instance and the jobs for it.
 func (s *storage) store(ctx context.Context, rq *dimse.Request) (dimse.Status, string) {
-	status, comment := s.receive(rq)
+	status, comment := s.receive(ctx, rq)
 	s.tally.count(status)
 	if status == dimse.StatusSuccess && s.stored.Add(1) > bulkAfter && s.intake.Pressure() >= spool.LevelSlow {
 		s.slowDown(ctx)
@@ -69,12 +103,17 @@ func (s *storage) store(ctx context.Context, rq *dimse.Request) (dimse.Status, s
 	return status, comment
 }
 
-func (s *storage) receive(rq *dimse.Request) (dimse.Status, string) {
+func (s *storage) receive(ctx context.Context, rq *dimse.Request) (dimse.Status, string) {
 	in, status, comment := s.incoming(rq)
 	if status != dimse.StatusSuccess {
 		s.log.Warn("instance refused", "status", status, "reason", comment, "sop_instance_uid", printable(in.SOPInstanceUID))
 		return status, comment
 	}
+	release, err := s.reserve(ctx)
+	if err != nil {
+		return dimse.StatusProcessingFailure, "" // the association has ended
+	}
+	defer release()
 	w, err := s.intake.Begin(in)
 	if err != nil {
 		return s.failed(in, "no writer", err)
@@ -137,11 +176,11 @@ func usable(uid dicom.UID) bool {
 func (s *storage) failed(in spool.Incoming, what string, err error) (dimse.Status, string) {
 	for _, lack := range []error{spool.ErrFull, spool.ErrUnhealthy, spool.ErrClosed, syscall.ENOSPC, syscall.EDQUOT} {
 		if errors.Is(err, lack) {
-			s.trouble.report(s.log, "out of resources", "cause", err.Error())
+			s.trouble.report(s.log, "room", "instance refused for want of room", "step", what, "error", err, "sop_instance_uid", printable(in.SOPInstanceUID))
 			return dimse.StatusOutOfResources, "no room at present"
 		}
 	}
-	s.log.Error("instance not stored", "step", what, "error", err, "sop_instance_uid", printable(in.SOPInstanceUID))
+	s.trouble.report(s.log, what, "instance not stored", "step", what, "error", err, "sop_instance_uid", printable(in.SOPInstanceUID))
 	return dimse.StatusProcessingFailure, "storing failed; see the gateway's log"
 }
 

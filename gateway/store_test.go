@@ -259,7 +259,7 @@ func TestBulkSendersAreSlowedDown(t *testing.T) {
 	in := newFakeIntake()
 	in.setPressure(spool.LevelSlow)
 	r := newReceiver(Default(), in, slog.New(slog.DiscardHandler), nil)
-	s := &storage{receiver: r, log: r.log}
+	s := newStorage(r, &dimse.AssociationRequest{RQ: &pdu.AssociateRQ{}})
 	request := func() *dimse.Request {
 		return &dimse.Request{
 			Context: dimse.NegotiatedContext{AbstractSyntax: ctImageStorage, TransferSyntax: explicit},
@@ -282,6 +282,44 @@ func TestBulkSendersAreSlowedDown(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.store(ended, request()) // returns
+}
+
+func TestOverlapIsBoundedAndOwnWriterIsNeverLent(t *testing.T) {
+	r := newReceiver(Default(), newFakeIntake(), slog.New(slog.DiscardHandler), nil)
+	rq := &dimse.AssociationRequest{RQ: &pdu.AssociateRQ{}}
+	greedy, modest := newStorage(r, rq), newStorage(r, rq)
+	take := func(s *storage) func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		release, err := s.reserve(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return release
+	}
+	var held []func()
+	for range 1 + overlapping {
+		held = append(held, take(greedy))
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := greedy.reserve(ended); err == nil {
+		t.Fatal("more writers than allowed")
+	}
+	first := take(modest) // its own
+	if _, err := modest.reserve(ended); err == nil {
+		t.Fatal("a second writer although none is left")
+	}
+	first()
+	second := take(modest) // the own one is back, however many the other holds
+	second()
+	for _, release := range held {
+		release()
+	}
+	if len(r.overlap) != 0 || len(greedy.own) != 0 {
+		t.Errorf("not given back: %d shared, %d own", len(r.overlap), len(greedy.own))
+	}
 }
 
 func TestTallyCountsByStatus(t *testing.T) {
@@ -314,15 +352,16 @@ func TestTroubleIsNotRepeated(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
 	now := time.Unix(0, 0)
-	tr := &trouble{now: func() time.Time { return now }}
+	tr := newTrouble()
+	tr.now = func() time.Time { return now }
 	for range 5 {
-		tr.report(log, "out of resources")
+		tr.report(log, "room", "out of resources")
 	}
 	if got := bytes.Count(out.Bytes(), []byte("out of resources")); got != 1 {
 		t.Errorf("logged %d times, want 1", got)
 	}
 	now = now.Add(repeatAfter)
-	tr.report(log, "out of resources")
+	tr.report(log, "room", "out of resources")
 	if !bytes.Contains(out.Bytes(), []byte("repeated=4")) {
 		t.Errorf("got %s, want the repetitions counted", out.String())
 	}

@@ -9,30 +9,39 @@ import (
 // repeatAfter is how long a repeated condition is only counted.
 const repeatAfter = time.Minute
 
-// trouble logs a condition that many operations meet at once, such as a full
-// disk: the first time, and then once a minute with how often it was met.
+// trouble logs conditions that many operations meet at once, such as a full
+// disk: each the first time, and then once a minute with how often it was met.
+// Conditions are told apart by a key from the code, so that there are few.
 type trouble struct {
 	now func() time.Time
 
-	mu    sync.Mutex
-	last  time.Time
-	since int
+	mu   sync.Mutex
+	seen map[string]*condition
 }
 
-func newTrouble() *trouble { return &trouble{now: time.Now} }
+type condition struct {
+	logged   time.Time
+	repeated int
+}
+
+func newTrouble() *trouble { return &trouble{now: time.Now, seen: make(map[string]*condition)} }
 
 // report logs message, or counts it.
-func (t *trouble) report(log *slog.Logger, message string, args ...any) {
+func (t *trouble) report(log *slog.Logger, key, message string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	if !t.last.IsZero() && now.Sub(t.last) < repeatAfter {
-		t.since++
+	c, met := t.seen[key]
+	switch {
+	case !met:
+		c = &condition{}
+		t.seen[key] = c
+	case now.Sub(c.logged) < repeatAfter:
+		c.repeated++
 		return
+	case c.repeated > 0:
+		args = append(args, "repeated", c.repeated)
 	}
-	if t.since > 0 {
-		args = append(args, "repeated", t.since)
-	}
-	t.last, t.since = now, 0
+	*c = condition{logged: now}
 	log.Error(message, args...)
 }

@@ -164,7 +164,7 @@ func (v *validator) dicom(raw *rawDICOM) DICOM {
 		CheckCalledAE:   v.truth(raw.CheckCalledAE),
 		MaxAssociations: v.whole(raw.MaxAssociations, 1, 10000),
 		MaxPerAddress:   v.whole(raw.MaxPerAddress, 0, 10000),
-		MaxPDU:          uint32(v.size(raw.MaxPDU, 4096, 16<<20)),
+		MaxPDU:          uint32(v.size(raw.MaxPDU, 1018, 16<<20)),
 		Window:          v.whole(raw.Window, 1, dimse.MaxOperations),
 		SOPClasses:      oneOf(v, raw.SOPClasses, SOPClassesKnown, SOPClassesAny),
 		TransferSyntaxes: TransferSyntaxes{
@@ -291,7 +291,7 @@ func (v *validator) destination(raw *rawDestination, own string) Destination {
 		Window:           v.whole(raw.Window, 1, dimse.MaxOperations),
 		Batch:            v.whole(raw.Batch, 1, 100000),
 		Linger:           v.duration(raw.Linger, 0, 10*time.Minute),
-		MaxPDU:           uint32(v.size(raw.MaxPDU, 4096, 16<<20)),
+		MaxPDU:           uint32(v.size(raw.MaxPDU, 1018, 16<<20)),
 		TransferSyntaxes: parsedList(v, raw.TransferSyntaxes, parseTransferSyntax),
 		Priority:         oneOf(v, raw.Priority, PriorityReceived, PriorityLow, PriorityMedium, PriorityHigh),
 		Timeouts:         v.clientTimeouts(&raw.Timeouts),

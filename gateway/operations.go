@@ -88,8 +88,18 @@ type operations struct {
 	status func() Status
 }
 
-// Status implements [Operator].
-func (o *operations) Status(context.Context) (Status, error) { return o.status(), nil }
+// indexWait is how long Status waits for the index to catch up.
+const indexWait = 500 * time.Millisecond
+
+// Status implements [Operator]. Whoever has just been told of a success finds
+// it in the figures: they wait for the index, which follows the answers by a
+// few milliseconds, unless it is in trouble.
+func (o *operations) Status(ctx context.Context) (Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, indexWait)
+	defer cancel()
+	_ = o.spool.Flush(ctx) // what keeps it from succeeding is part of the status
+	return o.status(), nil
+}
 
 // Jobs implements [Operator].
 func (o *operations) Jobs(_ context.Context, f JobFilter, cursor string, limit int) (JobPage, error) {

@@ -174,7 +174,7 @@ func (s *sender) print(out, stderr io.Writer) error {
 		count(r.Sent, "instance"), bytesText(r.Bytes), r.Seconds, rateText(r.Bytes, took),
 		float64(r.Sent)/max(r.Seconds, 1e-9), count(r.Warnings, "warning"), r.Failed)
 	if r.Skipped > 0 {
-		line += fmt.Sprintf("; %s skipped that are not DICOM", count(r.Skipped, "file"))
+		line += fmt.Sprintf("; %s skipped (not DICOM)", count(r.Skipped, "file"))
 	}
 	_, err := fmt.Fprintln(out, line)
 	return err

@@ -94,5 +94,12 @@ func (b *breaker) admit(now time.Time) (bool, time.Time) {
 	return true, time.Time{}
 }
 
+// postpone delays the next dial without counting a failure.
+func (b *breaker) postpone(now time.Time) {
+	if b.state == BreakerClosed {
+		b.next = now.Add(b.redial.steadyWait(1, b.random))
+	}
+}
+
 // hurry makes the next dial or probe due now.
 func (b *breaker) hurry() { b.next = time.Time{} }

@@ -64,12 +64,16 @@ func (c *controller) wanted(now time.Time, waiting, share int) int {
 	return min(c.allowed(now), (waiting+share-1)/share)
 }
 
-// allowed returns the present bound on open associations.
-func (c *controller) allowed(now time.Time) int {
-	if c.ceiling > 0 && now.Before(c.ceilingUntil) {
-		return min(c.level, c.ceiling)
+// allowed returns how many associations are worth having now.
+func (c *controller) allowed(now time.Time) int { return min(c.level, c.bound(now)) }
+
+// bound returns how many may be open now: as many as configured, or as the
+// destination was found to admit.
+func (c *controller) bound(now time.Time) int {
+	if now.Before(c.ceilingUntil) {
+		return min(c.max, c.ceiling)
 	}
-	return c.level
+	return c.max
 }
 
 // refused records that the destination, with open associations of ours
@@ -113,7 +117,7 @@ func (c *controller) beginTrial(now time.Time) {
 	direction := c.next
 	c.next = -direction
 	target := c.level + direction
-	if target < 1 || target > c.max || now.Before(c.ceilingUntil) && target > c.ceiling {
+	if target < 1 || target > c.bound(now) {
 		c.hold = c.patience
 		return
 	}

@@ -29,25 +29,26 @@ type courier struct {
 	kicks   chan struct{} // wakes the run goroutine
 	sent    atomic.Int64  // bytes read for sending
 
-	mu       sync.Mutex // guards what follows; never held during I/O
-	feed     feed
-	served   map[transfer.Pair]int // workers that carry the pair
-	recent   recentPairs
-	breaker  breaker
-	control  *controller
-	workers  int       // goroutines
-	running  int       // workers that may still take jobs
-	open     int       // associations established
-	idle     []*worker // wait for a job, the last to begin waiting last
-	claimed  int       // jobs leased and not completed
-	more     bool      // the queue may hold claimable jobs
-	due      time.Time // when a job sent back for later comes due
-	polled   time.Time // when the queue was last asked
-	paused   bool      // by the calendar
-	stopping bool
-	quit     <-chan struct{} // closed when run is to end
-	window   int             // granted at the last negotiation
-	limit    Rate            // at present
+	mu         sync.Mutex // guards what follows; never held during I/O
+	feed       feed
+	served     map[transfer.Pair]int // workers that carry the pair
+	recent     recentPairs
+	breaker    breaker
+	control    *controller
+	workers    int       // goroutines
+	running    int       // workers that may still take jobs
+	open       int       // associations established
+	idle       []*worker // wait for a job, the last to begin waiting last
+	claimed    int       // jobs leased and not completed
+	more       bool      // the queue may hold claimable jobs
+	due        time.Time // when a job sent back for later comes due
+	polled     time.Time // when the queue was last asked
+	paused     bool      // by the calendar
+	stopping   bool
+	quit       <-chan struct{} // closed when run is to end
+	window     int             // granted at the last negotiation
+	limit      Rate            // at present
+	limitUntil time.Time       // the calendar need not be asked before
 
 	waitingSince time.Time // the feed has not been empty since
 	sampledAt    time.Time
@@ -63,7 +64,9 @@ const (
 	pollInterval   = time.Second
 	claimRetry     = time.Second
 	releaseTimeout = 5 * time.Second
-	maxPassed      = 64 // jobs that may overtake one that needs another association
+	// The calendar is by the wall clock, which may be set.
+	calendarInterval = time.Minute
+	maxPassed        = 64 // jobs that may overtake one that needs another association
 )
 
 // run serves the destination until ctx ends. Then all leases are handed back.
@@ -134,15 +137,22 @@ func (c *courier) step(ctx context.Context, workers *errgroup.Group) time.Time {
 	return next
 }
 
-// follow applies the calendar and returns when it next changes.
+// follow applies the calendar and returns when to look at it again.
 func (c *courier) follow(now time.Time) time.Time {
-	rate, change := c.Calendar.At(now)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if rate == c.limit {
-		return change
+	if now.Before(c.limitUntil) {
+		return c.limitUntil
 	}
-	c.log.Info("rate limit changed", "rate", rate.String(), "until", change)
+	rate, change := c.Calendar.At(now)
+	c.limitUntil = now.Add(calendarInterval)
+	if !change.IsZero() && change.Before(c.limitUntil) {
+		c.limitUntil = change
+	}
+	if rate == c.limit {
+		return c.limitUntil
+	}
+	c.log.Info("rate limit changed", "rate", rate.String())
 	c.limit = rate
 	c.metrics.rate.Set(gaugeRate(rate))
 	c.paused = rate == Paused
@@ -153,7 +163,7 @@ func (c *courier) follow(now time.Time) time.Time {
 		c.more = true
 		c.limiter.SetRate(int64(rate))
 	}
-	return change
+	return c.limitUntil
 }
 
 // admit asks the breaker whether associations may be dialled and jobs
@@ -321,7 +331,8 @@ func (c *courier) lacking(now time.Time) int {
 		wanted = max(wanted, c.running+1)
 	}
 	wanted = min(wanted, c.control.allowed(now))
-	return max(min(wanted-c.running, c.Associations-c.workers), 0)
+	bound := c.control.bound(now) // includes associations being released
+	return max(min(wanted-c.running, bound-c.workers), 0)
 }
 
 // measure feeds the controller and returns when to measure again.

@@ -426,7 +426,7 @@ func TestTransientStatusesEndInDelivery(t *testing.T) {
 	for _, status := range []dimse.Status{0xA700, 0x0110, 0x0213, 0x0124, 0xFE00, 0xD123} {
 		t.Run(fmt.Sprintf("%04X", uint16(status)), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				healed := time.Now().Add(2 * time.Hour)
+				healed := time.Now().Add(30 * time.Minute)
 				p := &peer{window: 4, delay: time.Millisecond, store: func(dicom.UID) reply {
 					if time.Now().Before(healed) {
 						return reply{status: status}
@@ -436,7 +436,7 @@ func TestTransientStatusesEndInDelivery(t *testing.T) {
 				q := newMemQueue(t)
 				q.add("cloud", ctPair, 200, 10)
 				r := start(t, q, p, Destination{})
-				r.untilDone(4 * time.Hour)
+				r.untilDone(2 * time.Hour)
 				if n := q.count(isDelivered); n != 200 {
 					t.Errorf("%d delivered, %d parked: a whole queue must not be parked for an ailing destination", n, q.count(isParked))
 				}

@@ -130,15 +130,6 @@ func (q *memQueue) Open(j Job) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(make([]byte, j.Size))), nil
 }
 
-// retry makes a finished job claimable again.
-func (q *memQueue) retry(id uint64) {
-	q.mu.Lock()
-	j := q.jobs[id-1]
-	j.done, j.at = false, time.Time{}
-	q.mu.Unlock()
-	q.signal(j.Destination)
-}
-
 // job returns a copy of a job's record.
 func (q *memQueue) job(id uint64) memJob {
 	q.mu.Lock()

@@ -336,6 +336,7 @@ func (w *worker) dialFailed(ctx context.Context, err error) {
 	failure := classifyDial(err)
 	if failure.Busy && w.open > 0 {
 		w.control.refused(now, w.open)
+		w.breaker.postpone(now)
 		return
 	}
 	w.fails(now, failure)

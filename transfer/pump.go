@@ -256,6 +256,10 @@ func (s *session) startFailed(p *prepared, err error) error {
 		s.Source.Done(p.item, Outcome{Kind: LocalError, Err: err})
 		return &LocalAbortError{err}
 	}
+	if p.sent == 0 {
+		s.Source.Done(p.item, Outcome{Kind: NotSent, Err: err}) // the association had ended before
+		return err
+	}
 	s.lost = append(s.lost, p.item)
 	return err
 }

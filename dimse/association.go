@@ -194,7 +194,8 @@ func (a *Association) establish(rq *pdu.AssociateRQ, ac *pdu.AssociateAC) {
 	for i := range a.contexts {
 		a.byID[a.contexts[i].ID>>1] = &a.contexts[i]
 	}
-	a.invoke, a.perform = windows(ac.AsyncOperationsWindow)
+	// An answer that grants more than was offered is cut like everything else.
+	a.invoke, a.perform = windows(grantWindow(rq.AsyncOperationsWindow, ac.AsyncOperationsWindow))
 	a.peerMax = ac.MaximumLength
 	if !requestor {
 		a.invoke, a.perform = a.perform, a.invoke

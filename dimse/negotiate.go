@@ -113,6 +113,7 @@ func negotiatedContexts(rq *pdu.AssociateRQ, ac *pdu.AssociateAC, requestor bool
 	for _, pc := range rq.PresentationContexts {
 		proposed[pc.ID] = pc
 	}
+	roles := grantRoles(rq.RoleSelections, ac.RoleSelections)
 	var accepted []NegotiatedContext
 	for _, r := range ac.Results {
 		pc, ok := proposed[r.ID]
@@ -121,7 +122,7 @@ func negotiatedContexts(rq *pdu.AssociateRQ, ac *pdu.AssociateAC, requestor bool
 		}
 		delete(proposed, r.ID) // the first answer counts
 		c := NegotiatedContext{ID: r.ID, AbstractSyntax: dicom.UID(pc.AbstractSyntax), TransferSyntax: dicom.UID(r.TransferSyntax)}
-		scu, scp := requestorRoles(ac.RoleSelections, pc.AbstractSyntax)
+		scu, scp := requestorRoles(roles, pc.AbstractSyntax)
 		if c.SCU, c.SCP = scu, scp; !requestor {
 			c.SCU, c.SCP = scp, scu
 		}

@@ -137,6 +137,13 @@ func (a *Association) outstanding() int {
 	return len(a.incoming) + len(a.outgoing)
 }
 
+// awaitsResponses tells whether operations of this side are outstanding.
+func (a *Association) awaitsResponses() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.outgoing) > 0
+}
+
 // enterData passes the arrival of P-DATA-TF through the state machine.
 func (a *Association) enterData() error {
 	if err := a.fire(evt10Data, unexpectedData); err != nil {

@@ -198,7 +198,7 @@ func (op *operation) cancel() {
 
 // passRole lets others read once the request has been received completely.
 func (op *operation) passRole() {
-	if op.a.perform == 1 && op.cancelled == nil {
+	if op.a.perform == 1 && op.cancelled == nil && !op.a.awaitsResponses() {
 		op.hold = lentRole
 		op.a.lend()
 		return

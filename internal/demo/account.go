@@ -51,7 +51,7 @@ func (s *stage) account(ctx context.Context, operator gateway.Operator, l *ledge
 	}
 	for _, a := range s.archives {
 		label := fmt.Sprintf("destination=%q", a.name)
-		c := custody{name: a.name, retries: int64(m.sum("dcmgate_delivery_attempts_total", label, `outcome="retried"`)),
+		c := custody{name: a.name, retries: int64(m.sum("dcmgate_delivery_attempts_total", label, `outcome="retry"`) + m.sum("dcmgate_delivery_attempts_total", label, `outcome="interrupted"`)),
 			parked: int64(m.sum("dcmgate_jobs", label, `state="parked"`))}
 		if n := m.sum("dcmgate_delivery_seconds_count", label); n > 0 {
 			c.lag = time.Duration(m.sum("dcmgate_delivery_seconds_sum", label) / n * float64(time.Second))

@@ -33,7 +33,6 @@ type Sender struct {
 	acked    map[dicom.UID][sha256.Size]byte
 	count    int
 	attempts int
-	err      error
 }
 
 // retryPause is what a sender waits before it tries a receiver again that it could not reach.

@@ -1,13 +1,11 @@
 package dimse
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"runtime/debug"
-	"time"
 
 	"dcmgate/dicom"
 	"dcmgate/pdu"
@@ -224,28 +222,5 @@ func chosenResults(rq *pdu.AssociateRQ, results []pdu.PresentationContextResult)
 func (s *Server) newInbound(conn net.Conn) *Association {
 	a := newAssociation(inbound, conn, s.options.Timeouts, s.options.MaximumLength, s.metrics, s.log)
 	a.remote = remoteAddress(conn)
-	return a
-}
-
-// newAssociation makes an association in Sta1 on a connection.
-func newAssociation(d direction, conn net.Conn, limits Timeouts, maxLength uint32, m *instruments, log logger) *Association {
-	a := &Association{
-		id:        fmt.Sprintf("%c%d", directionNames[d][0], associationNumber.Add(1)),
-		direction: d,
-		limits:    limits,
-		log:       log,
-		metrics:   m,
-		begun:     time.Now(),
-		fsm:       newMachine(d == outbound),
-		incoming:  make(map[uint16]*operation),
-		outgoing:  make(map[uint16]*Pending),
-		done:      make(chan struct{}),
-		closed:    make(chan struct{}),
-	}
-	a.ctx, a.cancel = context.WithCancel(context.Background())
-	a.stream = newStream(conn, limits, m.bytesReceived[d], m.bytesSent[d])
-	a.reading.r = pdu.NewReader(a.stream, 0, pdu.Limits{MaxPDataLength: maxLength})
-	a.reading.part = pdu.NewDataReader(a.reading.r, pdu.Fragment{Last: true}, a.advance)
-	a.writing.lock = make(chan struct{}, 1)
 	return a
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -73,6 +75,29 @@ var associationNumber atomic.Uint64
 
 // closeWait is how long a closing server or Close waits for the peer to close after an A-ABORT.
 const closeWait = 500 * time.Millisecond
+
+// newAssociation makes an association in Sta1 on a connection.
+func newAssociation(d direction, conn net.Conn, limits Timeouts, maxLength uint32, m *instruments, log *slog.Logger) *Association {
+	a := &Association{
+		id:        fmt.Sprintf("%c%d", directionNames[d][0], associationNumber.Add(1)),
+		direction: d,
+		limits:    limits,
+		log:       log,
+		metrics:   m,
+		begun:     time.Now(),
+		fsm:       newMachine(d == outbound),
+		incoming:  make(map[uint16]*operation),
+		outgoing:  make(map[uint16]*Pending),
+		done:      make(chan struct{}),
+		closed:    make(chan struct{}),
+	}
+	a.ctx, a.cancel = context.WithCancel(context.Background())
+	a.stream = newStream(conn, limits, m.bytesReceived[d], m.bytesSent[d])
+	a.reading.r = pdu.NewReader(a.stream, 0, pdu.Limits{MaxPDataLength: maxLength})
+	a.reading.part = pdu.NewDataReader(a.reading.r, pdu.Fragment{Last: true}, a.advance)
+	a.writing.lock = make(chan struct{}, 1)
+	return a
+}
 
 // ID is a short name for logs, unique in the process.
 func (a *Association) ID() string { return a.id }

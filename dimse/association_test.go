@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"dcmgate/dicom"
 	"dcmgate/internal/synth"
@@ -372,5 +373,97 @@ func TestUnknownOperationAndUnknownContext(t *testing.T) {
 	}
 	if _, err := a.Store(t.Context(), StoreRequest{ContextID: 99}); !errors.Is(err, ErrNoContext) {
 		t.Errorf("unknown context: %v", err)
+	}
+}
+
+// TestCloseInterruptsReads: neither end's Close waits for a data set that does not come.
+func TestCloseInterruptsReads(t *testing.T) {
+	noLeaks(t)
+	w := serveWatched(t, ServerOptions{})
+	p := connect(t, w.address)
+	p.associate(associateRQ())
+	p.send(pdata(pdv(storeContext, commandLast, storeRQ(1)), pdv(storeContext, dataMore, make([]byte, 100))))
+	eventually(t, "the data set to be read", func() bool {
+		w.server.mu.Lock()
+		defer w.server.mu.Unlock()
+		for a := range w.server.open {
+			return a.outstanding() == 1
+		}
+		return false
+	})
+	if err := w.server.Close(); err != nil {
+		t.Error(err)
+	}
+	var abort *AbortError
+	if err := <-w.reads; !errors.As(err, &abort) || abort.Remote {
+		t.Errorf("the service's read failed with %v", err)
+	}
+	p.expectAbort(user, 0)
+}
+
+// TestGivingUpOnAResponse: ctx ends a wait, not the operation; the association stays usable and
+// a release waits for what is outstanding.
+func TestGivingUpOnAResponse(t *testing.T) {
+	noLeaks(t)
+	answer := make(chan struct{})
+	slow := StoreFunc(func(_ context.Context, rq *Request) (Status, string) {
+		_, _ = io.Copy(io.Discard, rq.Data)
+		<-answer
+		return StatusSuccess, ""
+	})
+	_, address := serve(t, acceptAll(Mux{CStoreRQ: slow, CEchoRQ: Echo()}), ServerOptions{})
+	a := dial(t, address, nil)
+	p, err := a.StartStore(t.Context(), storeRequest(ctContext(t, a), synth.NewTemplate(10_000, 1).Object(1, 1, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := p.Wait(given); !errors.Is(err, context.Canceled) {
+		t.Errorf("wait: %v", err)
+	}
+	if _, err := a.Echo(given); !errors.Is(err, context.Canceled) { // the window is full
+		t.Errorf("echo: %v", err)
+	}
+	released := make(chan error, 1)
+	go func() { released <- a.Release(t.Context()) }()
+	close(answer)
+	if r, err := p.Wait(t.Context()); err != nil || r.Status != StatusSuccess {
+		t.Errorf("waiting again: %v, %v", r.Status, err)
+	}
+	if err := <-released; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDIMSETimeoutIsPerResponse: responses that keep coming keep the operation alive.
+func TestDIMSETimeoutIsPerResponse(t *testing.T) {
+	step := make(chan struct{})
+	slow := ServiceFunc(func(_ context.Context, w ResponseWriter, rq *Request) {
+		_, _ = io.Copy(io.Discard, rq.Data)
+		for range 4 {
+			_ = w.Respond(Command{Status: StatusPending}, nil)
+			<-step
+		}
+		_ = w.Respond(Command{}, nil)
+	})
+	_, address := serve(t, acceptAll(Mux{CFindRQ: slow}), ServerOptions{})
+	a := dial(t, address, func(d *Dialer, p *Proposal) {
+		p.Contexts = contexts(studyRootFind)
+		d.DIMSETimeout = 400 * time.Millisecond
+	})
+	p, err := a.Do(t.Context(), 1, Command{CommandField: CFindRQ, AffectedSOPClassUID: studyRootFind}, bytes.NewReader(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 4 { // together longer than the timeout
+		if r, err := p.Next(t.Context()); err != nil || r.Status != StatusPending {
+			t.Fatalf("%v, %v", r.Status, err)
+		}
+		time.Sleep(150 * time.Millisecond)
+		step <- struct{}{}
+	}
+	if r, err := p.Wait(t.Context()); err != nil || r.Status != StatusSuccess {
+		t.Errorf("%v, %v", r.Status, err)
 	}
 }

@@ -35,7 +35,7 @@ type Dialer struct {
 	err     error
 	metrics *instruments
 	limits  Timeouts
-	log     logger
+	log     *slog.Logger
 }
 
 // Proposal is an association to be requested.

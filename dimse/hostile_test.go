@@ -276,9 +276,9 @@ func TestMinimumRate(t *testing.T) {
 // TestSlowServiceIsNotThePeersFault: time a service takes between reads is not the peer's.
 func TestSlowServiceIsNotThePeersFault(t *testing.T) {
 	o := short()
-	o.PDUTimeout = 50 * time.Millisecond
+	o.WriteTimeout = time.Minute
 	service := StoreFunc(func(_ context.Context, rq *Request) (Status, string) {
-		buf := make([]byte, 1000)
+		buf := make([]byte, 10_000)
 		for {
 			_, err := rq.Data.Read(buf)
 			if err == io.EOF {
@@ -287,13 +287,16 @@ func TestSlowServiceIsNotThePeersFault(t *testing.T) {
 			if err != nil {
 				return StatusProcessingFailure, err.Error()
 			}
-			time.Sleep(30 * time.Millisecond)
+			time.Sleep(10 * time.Millisecond) // 250 ms for a PDU
 		}
 	})
 	_, address := serve(t, acceptAll(service), o)
 	p := connect(t, address)
 	p.associate(associateRQ())
-	p.send(pdata(pdv(storeContext, commandLast, storeRQ(1))), pdata(pdv(storeContext, dataLast, make([]byte, 10_000))))
+	p.send(pdata(pdv(storeContext, commandLast, storeRQ(1))))
+	for _, kind := range []byte{dataMore, dataMore, dataLast} {
+		p.send(pdata(pdv(storeContext, kind, make([]byte, 250_000))))
+	}
 	if c := p.response(); c.Status != StatusSuccess {
 		t.Errorf("%v %s", c.Status, c.ErrorComment)
 	}

@@ -281,7 +281,7 @@ func (a *Association) oldestWait() (oldest time.Time, ok bool) {
 }
 
 // receiveResponse delivers a response to the operation it answers.
-func (a *Association) receiveResponse(_ *NegotiatedContext, c Command) error {
+func (a *Association) receiveResponse(c Command) error {
 	a.mu.Lock()
 	p := a.outgoing[c.MessageIDBeingRespondedTo]
 	if p != nil && p.field.Response() != c.CommandField {

@@ -72,7 +72,7 @@ func (a *Association) readMessage() (*operation, error) {
 	case c.CommandField == CCancelRQ:
 		return nil, a.receiveCancel(c)
 	case c.CommandField.IsResponse():
-		return nil, a.receiveResponse(nc, c)
+		return nil, a.receiveResponse(c)
 	default:
 		return a.admit(nc, c)
 	}

@@ -67,7 +67,7 @@ type Server struct {
 	handler   Handler
 	options   ServerOptions
 	metrics   *instruments
-	log       logger
+	log       *slog.Logger
 	admission *admission
 	refusals  *suppressor
 
@@ -77,8 +77,6 @@ type Server struct {
 	open      map[*Association]struct{}
 	wg        sync.WaitGroup // a count per connection, Add under mu while not closing
 }
-
-type logger = *slog.Logger
 
 // NewServer returns a Server that has not started anything. It fails if its metrics cannot be
 // registered.

@@ -330,6 +330,6 @@ func (d *messageData) fail(err error) error {
 }
 
 // noService refuses everything, on associations that were dialled without a service.
-var noService Service = ServiceFunc(func(_ context.Context, w ResponseWriter, _ *Request) {
+var noService = ServiceFunc(func(_ context.Context, w ResponseWriter, _ *Request) {
 	_ = w.Respond(Command{Status: StatusUnrecognizedOperation}, nil)
 })

@@ -52,34 +52,15 @@ func (g *Gateway) newServer(r *receiver, secure *tls.Config) (*dimse.Server, err
 	})
 }
 
-// newDialer builds what opens associations to one destination.
-func (g *Gateway) newDialer(d Destination) *dimse.Dialer {
-	return &dimse.Dialer{
-		LocalAETitle: d.CallingAETitle,
-		Timeouts: dimse.Timeouts{
-			ARTIM:        d.Timeouts.Association,
-			WriteTimeout: d.Timeouts.Write,
-			DIMSETimeout: d.Timeouts.DIMSE,
-		},
-		ConnectTimeout: d.Timeouts.Connect,
-		MaximumLength:  d.MaxPDU,
-		TLS:            g.security.destinations[d.Name],
-		Logger:         g.log,
-		Registerer:     g.registry,
-	}
-}
-
 // newForwarder builds what delivers.
 func (g *Gateway) newForwarder(s *spool.Spool) (*forwarder.Forwarder, error) {
-	dialers := make(dialer)
 	destinations := make([]forwarder.Destination, 0, len(g.cfg.Destinations))
 	for _, d := range g.cfg.Destinations {
-		dialers[d.Name] = g.newDialer(d)
 		destinations = append(destinations, forwarderDestination(d, g.security.destinations[d.Name]))
 	}
 	return forwarder.New(forwarder.Options{
 		Queue:        forwarder.FromSpool(s),
-		Dialer:       dialers,
+		Dialer:       &forwarder.DIMSE{CallingAETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry},
 		Destinations: destinations,
 		Grace:        g.grace(),
 		Logger:       g.log,
@@ -105,7 +86,12 @@ func forwarderDestination(d Destination, secure *tls.Config) forwarder.Destinati
 		MaximumLength:       d.MaxPDU,
 		Calendar:            d.Calendar,
 		TransferSyntaxes:    d.TransferSyntaxes,
-		DialTimeout:         d.Timeouts.Connect + d.Timeouts.Association,
+		DialTimeout:         d.Timeouts.Association,
+		Timeouts: dimse.Timeouts{
+			ARTIM:        d.Timeouts.Association,
+			WriteTimeout: d.Timeouts.Write,
+			DIMSETimeout: d.Timeouts.DIMSE,
+		},
 		Policy: forwarder.Policy{
 			Backoff:     forwarder.Backoff{Initial: d.Retry.Initial, Max: d.Retry.Max},
 			MaxAttempts: d.Retry.Attempts,

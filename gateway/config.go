@@ -167,8 +167,7 @@ type Retry struct {
 
 // ClientTimeouts bound every state of a requested association.
 type ClientTimeouts struct {
-	Connect     time.Duration
-	Association time.Duration // request to answer, release to close
+	Association time.Duration // connecting and negotiating; release to close
 	DIMSE       time.Duration // C-STORE-RQ to C-STORE-RSP
 	Write       time.Duration // one burst
 }

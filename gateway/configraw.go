@@ -111,7 +111,7 @@ type rawDestination struct {
 	Window           value             `yaml:"window" default:"8"`
 	Batch            value             `yaml:"batch" default:"500"`
 	Linger           value             `yaml:"linger" default:"2s"`
-	MaxPDU           value             `yaml:"max_pdu" default:"1MiB"`
+	MaxPDU           value             `yaml:"max_pdu" default:"256KiB"`
 	Rate             value             `yaml:"rate" default:"unlimited"`
 	Calendar         []value           `yaml:"calendar"`
 	TransferSyntaxes []value           `yaml:"transfer_syntaxes"`
@@ -130,7 +130,6 @@ type rawRetry struct {
 
 type rawClientTimeouts struct {
 	stanza
-	Connect     value `yaml:"connect" default:"10s"`
 	Association value `yaml:"association" default:"30s"`
 	DIMSE       value `yaml:"dimse" default:"2m"`
 	Write       value `yaml:"write" default:"1m"`

@@ -202,10 +202,6 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		g.notifier.Watch(backstage, p.spool.Health)
 		return nil
 	})
-	group.Go(func() error {
-		g.watchPressure(backstage, p.spool)
-		return nil
-	})
 
 	if p.listeners.plain != nil {
 		group.Go(func() error { return p.plain.Serve(p.listeners.plain) })
@@ -291,26 +287,6 @@ func (g *Gateway) setRunning(p *parts) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.running = p
-}
-
-// watchPressure logs each change of pressure once.
-func (g *Gateway) watchPressure(ctx context.Context, s *spool.Spool) {
-	for level := spool.LevelNone; ; {
-		changed := s.PressureChanged()
-		if now := s.Pressure(); now != level {
-			level = now
-			if level == spool.LevelNone {
-				g.log.Info("room enough again")
-			} else {
-				g.log.Warn("room is short", "pressure", level.String(), "free", s.Stats().FreeBytes)
-			}
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return
-		}
-	}
 }
 
 func addressOf(l net.Listener) string {

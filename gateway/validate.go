@@ -340,7 +340,6 @@ func (v *validator) retry(raw *rawRetry) Retry {
 
 func (v *validator) clientTimeouts(raw *rawClientTimeouts) ClientTimeouts {
 	return ClientTimeouts{
-		Connect:     v.duration(raw.Connect, 100*time.Millisecond, 10*time.Minute),
 		Association: v.duration(raw.Association, time.Second, time.Hour),
 		DIMSE:       v.duration(raw.DIMSE, time.Second, 24*time.Hour),
 		Write:       v.duration(raw.Write, time.Second, time.Hour),

@@ -37,7 +37,7 @@ func (s *sender) done(item *transfer.Item, o transfer.Outcome) {
 	case o.Kind != transfer.Answered:
 		s.fail(1, o.Err.Error())
 	case !o.Status.Ok():
-		s.fail(1, fmt.Sprintf("%v", o.Status))
+		s.fail(1, storeStatus(o.Status))
 	default:
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -45,10 +45,15 @@ func (s *sender) done(item *transfer.Item, o transfer.Outcome) {
 		s.report.Bytes += item.Size
 		if o.Status.Class() == dimse.ClassWarning {
 			s.report.Warnings++
-			s.report.Reasons[fmt.Sprintf("%v", o.Status)]++
+			s.report.Reasons[storeStatus(o.Status)]++
 		}
 		s.advance()
 	}
+}
+
+// storeStatus names a status of C-STORE by code and in words.
+func storeStatus(s dimse.Status) string {
+	return fmt.Sprintf("%04XH %s", uint16(s), s.Meaning(dimse.CStoreRQ))
 }
 
 // advance moves the bar; s.mu is held.

@@ -63,7 +63,7 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 	}
 	for _, d := range s.Destinations {
 		if d.LastError != "" {
-			fmt.Fprintf(out, "%s, %s ago: %s\n", d.Name, ageText(now, d.LastErrorAt), d.LastError)
+			fmt.Fprintf(out, "%s: last failure %s ago: %s\n", d.Name, ageText(now, d.LastErrorAt), d.LastError)
 		}
 	}
 	for _, n := range s.Notes {

@@ -78,6 +78,9 @@ func BenchmarkForward(b *testing.B) {
 			}
 		}
 	}
+	b.Run("delay=20ms/associations=32/window=1", func(b *testing.B) {
+		benchmarkForward(b, 512<<10, 32, 1, 20*time.Millisecond)
+	})
 	b.Run("delay=20ms/associations=4/window=8", func(b *testing.B) {
 		benchmarkForward(b, 512<<10, 4, 8, 20*time.Millisecond)
 	})

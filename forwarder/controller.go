@@ -3,19 +3,23 @@ package forwarder
 import "time"
 
 // A controller decides how many associations a destination is worth. It
-// climbs the hill of goodput: now and then it tries one association more or
+// climbs the hill of goodput: now and then it tries a few associations more or
 // one less, and keeps the change if the measured bytes per second say so. An
 // extra association has to earn a few percent; giving one up has to cost
-// nothing. Trials that fail are repeated ever more rarely.
+// nothing. Trials that fail are repeated ever more rarely. Upwards the steps
+// double as long as they succeed, because over a long line, where each answer
+// takes its time, dozens of associations may be right.
 //
-// It is pure: the dispatcher calls it with measurements and the time.
+// It is pure: the courier calls it with measurements and the time.
 type controller struct {
 	max int // configured bound
 
 	level    int     // associations allowed now
 	goodput  float64 // smoothed, at the settled level
 	samples  int     // measured at the settled level
-	trial    int     // -1, 0 or +1: the change being tried
+	trial    int     // the change being tried, 0 for none
+	stride   int     // size of the next step upwards
+	ramping  bool    // no trial has failed yet: hurry
 	trialSum float64
 	trialN   int // samples of the trial; the first is not counted
 	next     int // direction of the next trial
@@ -30,11 +34,12 @@ type controller struct {
 // The tuning of the controller, in samples unless noted.
 const (
 	initialLevel   = 4               // associations opened at once on a large backlog
-	settleSamples  = 3               // before the first trial
+	settleSamples  = 2               // before the first trial
 	trialSamples   = 2               // counted per trial, after one for warming up
 	minPatience    = 16              // after a trial that failed
 	maxPatience    = 256             // between trials that keep failing
-	upGain         = 1.05            // an extra association must bring this
+	upGain         = 0.05            // what each extra association must bring
+	maxUpGain      = 0.25            // but all of a trial together no more than this
 	downLoss       = 0.98            // one less may cost this
 	smoothing      = 0.4             // weight of the newest sample
 	forgetAfter    = time.Minute     // without load; the network may be another by then
@@ -51,7 +56,8 @@ func newController(bound int) *controller {
 func (c *controller) restart() {
 	*c = controller{
 		max: c.max, ceiling: c.ceiling, ceilingUntil: c.ceilingUntil,
-		level: min(c.max, initialLevel), hold: settleSamples, patience: minPatience, next: +1,
+		level: min(c.max, initialLevel), stride: initialLevel, ramping: true,
+		hold: settleSamples, patience: minPatience, next: +1,
 	}
 }
 
@@ -98,7 +104,7 @@ func (c *controller) sample(now time.Time, goodput float64, saturated bool) {
 	}
 	c.measured = now
 	if c.trial != 0 {
-		c.sampleTrial(goodput)
+		c.sampleTrial(now, goodput)
 		return
 	}
 	if c.samples++; c.samples == 1 {
@@ -114,35 +120,41 @@ func (c *controller) sample(now time.Time, goodput float64, saturated bool) {
 // beginTrial tries the next direction. Giving up an association is tried
 // only with patience: it costs goodput unless it was useless.
 func (c *controller) beginTrial(now time.Time) {
-	direction := c.next
-	c.next = -direction
-	target := c.level + direction
-	if target < 1 || target > c.bound(now) {
-		c.hold = c.patience
+	step := c.next
+	c.next = -c.next
+	if step > 0 {
+		step = max(min(c.stride, c.bound(now)-c.level), 0)
+	}
+	if step == 0 || c.level+step < 1 {
+		c.hold, c.ramping = c.patience, false
 		return
 	}
-	c.level, c.trial, c.trialSum, c.trialN = target, direction, 0, 0
+	c.level, c.trial, c.trialSum, c.trialN = c.level+step, step, 0, 0
 }
 
-func (c *controller) sampleTrial(goodput float64) {
+func (c *controller) sampleTrial(now time.Time, goodput float64) {
 	if c.trialN++; c.trialN == 1 {
 		return // associations are still being opened or released
 	}
 	c.trialSum += goodput
-	if c.trialN <= trialSamples {
+	counted := c.trialN - 1
+	if counted < trialSamples && !c.ramping {
 		return
 	}
-	mean := c.trialSum / trialSamples
-	need := upGain
+	need := 1 + min(upGain*float64(c.trial), maxUpGain)
 	if c.trial < 0 {
 		need = downLoss
 	}
+	mean := c.trialSum / float64(counted)
 	if mean < c.goodput*need {
 		c.endTrial(false)
 		return
 	}
 	c.goodput = mean
 	c.endTrial(true)
+	if c.ramping {
+		c.beginTrial(now)
+	}
 }
 
 // endTrial settles: on the new level if it was better, going on in the same
@@ -151,13 +163,22 @@ func (c *controller) endTrial(better bool) {
 	if c.trial == 0 {
 		return
 	}
-	direction := c.trial
+	step := c.trial
 	c.trial = 0
 	if better {
-		c.samples, c.next, c.hold, c.patience = 1, direction, settleSamples, minPatience
+		c.samples, c.hold, c.patience = 1, 1, minPatience
+		c.next, c.stride = sign(step), max(2*step, 1)
 		return
 	}
-	c.level -= direction
+	c.level -= step
+	c.stride, c.ramping = 1, false
 	c.hold = c.patience
 	c.patience = min(2*c.patience, maxPatience)
+}
+
+func sign(n int) int {
+	if n < 0 {
+		return -1
+	}
+	return +1
 }

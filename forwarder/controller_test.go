@@ -48,6 +48,19 @@ func TestControllerClimbs(t *testing.T) {
 	}
 }
 
+func TestControllerClimbsQuickly(t *testing.T) {
+	c := newController(32)
+	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	began := now
+	for c.level < 32 && now.Sub(began) < time.Minute {
+		now = now.Add(sampleInterval)
+		c.sample(now, float64(c.level)*1e6, true)
+	}
+	if took := now.Sub(began); took > 3*time.Second {
+		t.Errorf("took %v from %d associations to 32", took, initialLevel)
+	}
+}
+
 func TestControllerStaysWithinBounds(t *testing.T) {
 	c := newController(3)
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)

@@ -353,8 +353,12 @@ func (c *courier) measure(now time.Time) time.Time {
 	if c.goodput += smoothing * (rate - c.goodput); c.goodput < 1 {
 		c.goodput = 0
 	}
-	c.control.sample(now, rate, len(c.feed.entries) > 0 && c.open >= c.control.allowed(now))
-	c.metrics.allowed.Set(float64(c.control.allowed(now)))
+	before := c.control.allowed(now)
+	c.control.sample(now, rate, len(c.feed.entries) > 0 && c.running >= before)
+	if allowed := c.control.allowed(now); allowed != before {
+		c.metrics.allowed.Set(float64(allowed))
+		c.kick()
+	}
 	return now.Add(sampleInterval)
 }
 

@@ -2,7 +2,10 @@ package forwarder
 
 import (
 	"fmt"
+	"syscall"
 	"time"
+
+	"dcmgate/spool"
 )
 
 // Scope says what a failure speaks about.
@@ -70,7 +73,19 @@ var (
 	classNoContext   = Class{Action: Park, Code: "no-context", Words: "the destination accepts no presentation context for this SOP class and transfer syntax", Advice: "have it accept them, or drop the job"}
 	classNotProposed = Class{Action: Park, Code: "not-proposed", Words: "transfer_syntaxes of the destination does not include the one in which the instance is stored", Advice: "add it there and retry, or drop the job"}
 	classLocal       = Class{Action: Park, Code: "local-read", Words: "the stored instance cannot be read", Advice: "run dcmgate verify"}
+	classShortage    = Class{Action: Retry, Code: "local-shortage", Words: "the gateway could not open the stored instance just now", Advice: "if this lasts, see to the gateway's own limits and disk"}
 )
+
+// shortages are errors of reading that say nothing about the instance.
+var shortages = is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, spool.ErrClosed, spool.ErrUnhealthy)
+
+// classifyLocal returns the meaning of a failure to read an instance.
+func classifyLocal(err error) Failure {
+	if shortages(err) {
+		return Failure{classShortage, bounded(err.Error())}
+	}
+	return Failure{classLocal, bounded(err.Error())}
+}
 
 // A Failure is a classified result with its particulars.
 type Failure struct {

@@ -15,6 +15,7 @@ import (
 
 	"dcmgate/dimse"
 	"dcmgate/pdu"
+	"dcmgate/spool"
 )
 
 // TestStatusTable repeats PS3.7 Annex C and PS3.4 Table B.2-1 row by row.
@@ -185,6 +186,23 @@ func TestNetworkTable(t *testing.T) {
 				t.Error("has no words or no advice")
 			}
 		})
+	}
+}
+
+func TestLocalFailures(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		action Action
+	}{
+		{io.ErrUnexpectedEOF, Park},
+		{spool.ErrEvicted, Park},
+		{syscall.EIO, Park},
+		{&os.PathError{Op: "open", Err: syscall.EMFILE}, Retry},
+		{spool.ErrClosed, Retry},
+	} {
+		if f := classifyLocal(fmt.Errorf("read: %w", test.err)); f.Action != test.action || f.Limited {
+			t.Errorf("%v is %v limited=%v, want %v", test.err, f.Action, f.Limited, test.action)
+		}
 	}
 }
 

@@ -19,7 +19,7 @@ func (w *worker) settle(e *entry, o transfer.Outcome) {
 	case transfer.NoContext:
 		w.complete(w.parked(now, e, Failure{classNoContext, e.Pair.String()}))
 	case transfer.LocalError:
-		w.complete(w.parked(now, e, Failure{classLocal, bounded(o.Err.Error())}))
+		w.settleLocal(now, e, classifyLocal(o.Err))
 	case transfer.Interrupted:
 		w.settleInterrupted(now, e, o)
 	case transfer.NotSent:
@@ -47,6 +47,14 @@ func (w *worker) settleAnswer(now time.Time, e *entry, status dimse.Status) {
 		}
 		w.complete(w.blame(now, e, f))
 	}
+}
+
+func (w *worker) settleLocal(now time.Time, e *entry, f Failure) {
+	if f.Action == Park {
+		w.complete(w.parked(now, e, f))
+		return
+	}
+	w.complete(w.blame(now, e, f))
 }
 
 // settleInterrupted deals with a request whose response will never come. If

@@ -111,11 +111,7 @@ func (s *Server) decide(a *Association) {
 	// (AA-8), or the peer has given up (AA-3).
 	for a.fsm.current() == sta3 && a.reading.r.Buffered() > 0 {
 		a.startARTIM()
-		if h, err := a.reading.r.Next(); err != nil {
-			a.failed(err)
-		} else if h.Type == pdu.TypePData {
-			a.failed(a.enterData())
-		} else if err := a.receive(h); err != nil {
+		if err := a.takePDU(); err != nil {
 			a.failed(err)
 		}
 	}

@@ -187,7 +187,7 @@ func (a *Association) request(ctx context.Context) error {
 		return err
 	}
 	for a.fsm.current() == sta5 {
-		if err := a.awaitAnswer(); err != nil {
+		if err := a.takePDU(); err != nil {
 			if ctx.Err() != nil {
 				err = ctx.Err()
 			} else if isTimeout(err) {
@@ -207,16 +207,4 @@ func (a *Association) request(ctx context.Context) error {
 	a.hasty.Store(true)
 	a.awaitClose()
 	return a.Err()
-}
-
-// awaitAnswer takes one PDU in Sta5.
-func (a *Association) awaitAnswer() error {
-	h, err := a.reading.r.Next()
-	if err != nil {
-		return err
-	}
-	if h.Type == pdu.TypePData {
-		return a.enterData()
-	}
-	return a.receive(h)
 }

@@ -724,3 +724,27 @@ func TestNothingAccepted(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHastyPeers send more before they have their answer: a violation in Sta3.
+func TestHastyPeers(t *testing.T) {
+	w := serveWatched(t, ServerOptions{})
+	for name, c := range map[string]struct {
+		more  []byte
+		abort bool
+	}{
+		"P-DATA-TF":      {pdata(pdv(echoContext, commandLast, echoRQ(1))), true},
+		"second request": {encode(t, associateRQ()), true},
+		"garbage":        {[]byte("garbage"), true},
+		"A-ABORT":        {encode(t, &pdu.Abort{}), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := connect(t, w.address)
+			p.send(append(encode(t, associateRQ()), c.more...))
+			if v, _ := p.receiveOrEnd(); c.abort && (v == nil || v.Type() != pdu.TypeAbort) {
+				t.Errorf("got %v", v)
+			}
+			p.expectClose(true)
+		})
+	}
+	w.idle(t)
+}

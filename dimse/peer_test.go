@@ -87,6 +87,14 @@ func (p *scripted) receive() (pdu.PDU, *Command) {
 	return nil, &c
 }
 
+// receiveOrEnd is receive for a peer that may be left without a word.
+func (p *scripted) receiveOrEnd() (pdu.PDU, error) {
+	if _, err := p.r.Next(); err != nil {
+		return nil, err
+	}
+	return p.r.Decode()
+}
+
 // response returns the next response, which must be a P-DATA-TF of its own.
 func (p *scripted) response() Command {
 	p.t.Helper()

@@ -158,6 +158,18 @@ func (a *Association) enterData() error {
 
 var unexpectedData = &occurrence{reason: pdu.AbortReasonUnexpectedPDU, err: errors.New("unexpected P-DATA-TF")}
 
+// takePDU reads one PDU of any type, outside of the data transfer phase.
+func (a *Association) takePDU() error {
+	h, err := a.reading.r.Next()
+	if err != nil {
+		return err
+	}
+	if h.Type == pdu.TypePData {
+		return a.enterData()
+	}
+	return a.receive(h)
+}
+
 // receive decodes a PDU other than P-DATA-TF and passes it through the state machine.
 func (a *Association) receive(h pdu.Header) error {
 	p, err := a.reading.r.Decode()

@@ -126,6 +126,27 @@ func benchmarkForward(b *testing.B, size, associations int, window uint16, delay
 	}
 }
 
+// BenchmarkForwardFromSpool empties a spool to a destination on loopback that
+// only counts.
+func BenchmarkForwardFromSpool(b *testing.B) {
+	for _, associations := range []int{1, 4} {
+		b.Run(fmt.Sprintf("associations=%d", associations), func(b *testing.B) {
+			a := &archive{window: 8, receive: func(_ int, rq *dimse.Request) dimse.Status {
+				_, _ = io.Copy(io.Discard, rq.Data)
+				return dimse.StatusSuccess
+			}}
+			address := a.serve(b)
+			s, _ := fill(b, b.N, 512<<10)
+			b.SetBytes(512 << 10)
+			b.ReportAllocs()
+			b.ResetTimer()
+			deliver(b, s, Destination{Address: address, Associations: associations, BatchPerAssociation: -1})
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "instances/s")
+		})
+	}
+}
+
 // BenchmarkLag commits instances to a spool, one after the other, and waits
 // for each to be delivered: the time from the commit to the delivery is what
 // the forwarder adds while the destination keeps up.

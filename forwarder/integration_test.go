@@ -238,13 +238,13 @@ func TestFaultyArchive(t *testing.T) {
 			return dimse.StatusSuccess
 		}
 		address := a.serve(t)
-		s, sent := fill(t, 250, 2000, 40_000)
+		s, sent := fill(t, 150, 2000, 40_000)
 		deliver(t, s, Destination{
 			Address: address, Policy: quick, Linger: 100 * time.Millisecond,
 			Timeouts: dimse.Timeouts{DIMSETimeout: 300 * time.Millisecond},
 		})
 		a.check(t, sent)
-		if n := s.Counts()["cloud"].Delivered; n != 250 {
+		if n := s.Counts()["cloud"].Delivered; n != 150 {
 			t.Errorf("window %d: %d delivered: %+v", window, n, s.Counts())
 		}
 	}

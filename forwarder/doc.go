@@ -44,7 +44,7 @@
 //
 // One association shows whether the destination is there. With a backlog
 // several more are opened at once, then a controller climbs the hill of
-// goodput: it tries one more or one fewer and keeps what measures better.
+// goodput: it tries a few more or one fewer and keeps what measures better.
 // Associations without work linger, the most recently used longest, and are
 // released.
 //

@@ -8,55 +8,55 @@ import (
 	"dcmgate/spool"
 )
 
-// Scope says what a failure speaks about.
-type Scope int
+// scope says what a failure speaks about.
+type scope int
 
 const (
-	// ScopeInstance: this instance failed; others may well succeed.
-	ScopeInstance Scope = iota
-	// ScopeDestination: the destination failed; any instance would have.
-	ScopeDestination
+	// scopeInstance: this instance failed; others may well succeed.
+	scopeInstance scope = iota
+	// scopeDestination: the destination failed; any instance would have.
+	scopeDestination
 )
 
 // String returns instance or destination.
-func (s Scope) String() string {
-	if s == ScopeDestination {
+func (s scope) String() string {
+	if s == scopeDestination {
 		return "destination"
 	}
 	return "instance"
 }
 
-// Action is what the forwarder does about a result.
-type Action int
+// action is what the forwarder does about a result.
+type action int
 
 const (
-	// Deliver: the destination has the instance.
-	Deliver Action = iota
-	// Retry: send the instance again later.
-	Retry
-	// Park: keep the instance aside until a person retries or drops it.
-	Park
-	// Trip: open the breaker at once and probe rarely. The instance is kept
+	// actDeliver: the destination has the instance.
+	actDeliver action = iota
+	// actRetry: send the instance again later.
+	actRetry
+	// actPark: keep the instance aside until a person retries or drops it.
+	actPark
+	// actTrip: open the breaker at once and probe rarely. The instance is kept
 	// for later: it is the destination, or our configuration of it, that has
 	// to change.
-	Trip
+	actTrip
 )
 
 var actionNames = [...]string{"deliver", "retry", "park", "trip"}
 
 // String returns the action in one word.
-func (a Action) String() string {
+func (a action) String() string {
 	if a < 0 || int(a) >= len(actionNames) {
 		return "unknown"
 	}
 	return actionNames[a]
 }
 
-// A Class is one row of the failure tables: what a result means and what is
+// A class is one row of the failure tables: what a result means and what is
 // done about it.
-type Class struct {
-	Scope  Scope
-	Action Action
+type class struct {
+	Scope  scope
+	Action action
 	// Limited: after Policy.MaxAttempts such failures the instance is
 	// parked, provided the destination has taken others meanwhile. Failures
 	// that are not limited are retried for ever.
@@ -70,31 +70,31 @@ type Class struct {
 
 // classNoContext and the following belong to no table of the standard.
 var (
-	classNoContext   = Class{Action: Park, Code: "no-context", Words: "the destination accepts no presentation context for this SOP class and transfer syntax", Advice: "have it accept them, or drop the job"}
-	classNotProposed = Class{Action: Park, Code: "not-proposed", Words: "transfer_syntaxes of the destination does not include the one in which the instance is stored", Advice: "add it there and retry, or drop the job"}
-	classLocal       = Class{Action: Park, Code: "local-read", Words: "the stored instance cannot be read", Advice: "run dcmgate verify"}
-	classShortage    = Class{Action: Retry, Code: "local-shortage", Words: "the gateway could not open the stored instance just now", Advice: "if this lasts, see to the gateway's own limits and disk"}
+	classNoContext   = class{Action: actPark, Code: "no-context", Words: "the destination accepts no presentation context for this SOP class and transfer syntax", Advice: "have it accept them, or drop the job"}
+	classNotProposed = class{Action: actPark, Code: "not-proposed", Words: "transfer_syntaxes of the destination does not include the one in which the instance is stored", Advice: "add it there and retry, or drop the job"}
+	classLocal       = class{Action: actPark, Code: "local-read", Words: "the stored instance cannot be read", Advice: "run dcmgate verify"}
+	classShortage    = class{Action: actRetry, Code: "local-shortage", Words: "the gateway could not open the stored instance just now", Advice: "if this lasts, see to the gateway's own limits and disk"}
 )
 
 // shortages are errors of reading that say nothing about the instance.
 var shortages = is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, spool.ErrClosed, spool.ErrUnhealthy)
 
 // classifyLocal returns the meaning of a failure to read an instance.
-func classifyLocal(err error) Failure {
+func classifyLocal(err error) failure {
 	if shortages(err) {
-		return Failure{classShortage, bounded(err.Error())}
+		return failure{classShortage, bounded(err.Error())}
 	}
-	return Failure{classLocal, bounded(err.Error())}
+	return failure{classLocal, bounded(err.Error())}
 }
 
-// A Failure is a classified result with its particulars.
-type Failure struct {
-	Class
+// A failure is a classified result with its particulars.
+type failure struct {
+	class
 	Detail string // UIDs, status, system error; never patient data
 }
 
 // Error describes the failure and what to do, in one line.
-func (f Failure) Error() string {
+func (f failure) Error() string {
 	s := f.Words
 	if f.Detail != "" {
 		s += " (" + f.Detail + ")"

@@ -55,7 +55,7 @@ func (l *ledger) charge(job uint64) (attempts int, others bool) {
 }
 
 // note keeps a failure for the status.
-func (l *ledger) note(now time.Time, f Failure) {
+func (l *ledger) note(now time.Time, f failure) {
 	if l.last != nil && l.last.Code == f.Code {
 		l.last.At, l.last.Text = now, f.Error()
 		l.last.Count++

@@ -18,7 +18,7 @@ import (
 type networkRow struct {
 	name    string
 	matches func(error) bool
-	class   Class
+	class   class
 }
 
 // networkTable holds what can happen to a connection or association other
@@ -38,13 +38,13 @@ var networkTable = []networkRow{
 }
 
 // lost is a row for a destination that cannot be reached or worked with.
-func lost(code, words, advice string) Class {
-	return Class{Scope: ScopeDestination, Action: Retry, Code: code, Words: words, Advice: advice}
+func lost(code, words, advice string) class {
+	return class{Scope: scopeDestination, Action: actRetry, Code: code, Words: words, Advice: advice}
 }
 
 // insecure is a row for a secure connection that needs a person.
-func insecure(code, words, advice string) Class {
-	return Class{Scope: ScopeDestination, Action: Trip, Code: code, Words: words, Advice: advice}
+func insecure(code, words, advice string) class {
+	return class{Scope: scopeDestination, Action: actTrip, Code: code, Words: words, Advice: advice}
 }
 
 func is(targets ...error) func(error) bool {
@@ -96,7 +96,7 @@ func timeout(err error) bool {
 
 // classifyDial returns the meaning of a failed dial: a matter of the
 // destination, whatever it is.
-func classifyDial(err error) Failure {
+func classifyDial(err error) failure {
 	if rj, ok := errors.AsType[*dimse.RejectError](err); ok {
 		return classifyRejection(byte(rj.Result), byte(rj.Source), byte(rj.Reason))
 	}
@@ -105,19 +105,19 @@ func classifyDial(err error) Failure {
 
 // classifyBreak returns the meaning of the end of an established association.
 // The instance being sent may be the cause, so attempts are limited.
-func classifyBreak(err error) Failure {
+func classifyBreak(err error) failure {
 	f := classifyNetwork(err)
 	f.Limited = true
 	return f
 }
 
-func classifyNetwork(err error) Failure {
+func classifyNetwork(err error) failure {
 	for _, row := range networkTable {
 		if row.matches(err) {
-			return Failure{row.class, bounded(err.Error())}
+			return failure{row.class, bounded(err.Error())}
 		}
 	}
-	return Failure{networkTable[len(networkTable)-1].class, ""} // not reached: the last row matches every error
+	return failure{networkTable[len(networkTable)-1].class, ""} // not reached: the last row matches every error
 }
 
 // bounded keeps a peer's words from filling records and logs.

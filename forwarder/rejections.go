@@ -8,7 +8,7 @@ type rejectionKey struct{ result, source, reason byte }
 
 // rejectionTable holds the rejections of PS3.8 Table 9-21. They all concern
 // the destination: no instance is parked for them.
-var rejectionTable = map[rejectionKey]Class{
+var rejectionTable = map[rejectionKey]class{
 	{1, 1, 1}: rejected("no-reason", "the destination rejects the association for good without saying why", "check its list of known AE titles"),
 	{1, 1, 2}: rejected("application-context", "the destination does not support the DICOM application context", "check that the address is a DICOM service"),
 	{1, 1, 3}: rejected("calling-ae", "the destination does not know our calling AE title", "have it entered there, exactly as it is written here"),
@@ -27,20 +27,20 @@ var rejectionTable = map[rejectionKey]Class{
 	{2, 3, 2}: busy("limit", "the destination has reached its limit of associations for now"),
 }
 
-func rejected(code, words, advice string) Class {
-	return Class{Scope: ScopeDestination, Action: Trip, Code: "rejected-" + code, Words: words, Advice: advice}
+func rejected(code, words, advice string) class {
+	return class{Scope: scopeDestination, Action: actTrip, Code: "rejected-" + code, Words: words, Advice: advice}
 }
 
-func busy(code, words string) Class {
-	return Class{
-		Scope: ScopeDestination, Action: Retry, Busy: true, Code: "busy-" + code, Words: words,
+func busy(code, words string) class {
+	return class{
+		Scope: scopeDestination, Action: actRetry, Busy: true, Code: "busy-" + code, Words: words,
 		Advice: "if this lasts, raise its limit of associations or lower associations here",
 	}
 }
 
 // classifyRejection returns the meaning of an A-ASSOCIATE-RJ. Reserved
 // combinations follow their result alone.
-func classifyRejection(result, source, reason byte) Failure {
+func classifyRejection(result, source, reason byte) failure {
 	class, ok := rejectionTable[rejectionKey{result, source, reason}]
 	switch {
 	case ok:
@@ -49,5 +49,5 @@ func classifyRejection(result, source, reason byte) Failure {
 	default:
 		class = rejected("unknown", "the destination rejects the association with a reason the standard does not give", "look into its log")
 	}
-	return Failure{class, fmt.Sprintf("A-ASSOCIATE-RJ result %d, source %d, reason %d", result, source, reason)}
+	return failure{class, fmt.Sprintf("A-ASSOCIATE-RJ result %d, source %d, reason %d", result, source, reason)}
 }

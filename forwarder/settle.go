@@ -17,7 +17,7 @@ func (w *worker) settle(e *entry, o transfer.Outcome) {
 	case transfer.Answered:
 		w.settleAnswer(now, e, o.Status)
 	case transfer.NoContext:
-		w.complete(w.parked(now, e, Failure{classNoContext, e.Pair.String()}))
+		w.complete(w.parked(now, e, failure{classNoContext, e.Pair.String()}))
 	case transfer.LocalError:
 		w.settleLocal(now, e, classifyLocal(o.Err))
 	case transfer.Interrupted:
@@ -33,24 +33,24 @@ func (w *worker) settle(e *entry, o transfer.Outcome) {
 func (w *worker) settleAnswer(now time.Time, e *entry, status dimse.Status) {
 	w.answered++
 	f := classifyStatus(uint16(status))
-	if f.Scope == ScopeInstance {
+	if f.Scope == scopeInstance {
 		w.works()
 	}
 	switch f.Action {
-	case Deliver:
+	case actDeliver:
 		w.complete(w.deliveredAs(now, e, f, uint16(status)))
-	case Park:
+	case actPark:
 		w.complete(w.parked(now, e, f))
-	case Retry, Trip:
-		if f.Scope == ScopeDestination {
+	case actRetry, actTrip:
+		if f.Scope == scopeDestination {
 			w.fails(now, f)
 		}
 		w.complete(w.blame(now, e, f))
 	}
 }
 
-func (w *worker) settleLocal(now time.Time, e *entry, f Failure) {
-	if f.Action == Park {
+func (w *worker) settleLocal(now time.Time, e *entry, f failure) {
+	if f.Action == actPark {
 		w.complete(w.parked(now, e, f))
 		return
 	}
@@ -113,7 +113,7 @@ func (c *courier) complete(r Result) {
 	}
 }
 
-func (c *courier) deliveredAs(now time.Time, e *entry, f Failure, status uint16) Result {
+func (c *courier) deliveredAs(now time.Time, e *entry, f failure, status uint16) Result {
 	outcome := outcomeDelivered
 	switch f.Code {
 	case "warning":
@@ -134,7 +134,7 @@ func (c *courier) deliveredAs(now time.Time, e *entry, f Failure, status uint16)
 	return r
 }
 
-func (c *courier) parked(now time.Time, e *entry, f Failure) Result {
+func (c *courier) parked(now time.Time, e *entry, f failure) Result {
 	c.metrics.attempts[outcomeParked].Inc()
 	c.ledger.note(now, f)
 	c.ledger.warn(c.log, now, f.Code+" "+e.Pair.String(), "instance parked", "sop_instance_uid", e.SOPInstanceUID, "code", f.Code, "reason", f.Error())
@@ -150,7 +150,7 @@ func (c *courier) released(e *entry) Result {
 // but only if the destination has taken another instance since this one
 // failed first: a destination that fails with everything must not get its
 // whole queue parked.
-func (c *courier) blame(now time.Time, e *entry, f Failure) Result {
+func (c *courier) blame(now time.Time, e *entry, f failure) Result {
 	if f.Limited {
 		attempts, others := c.ledger.charge(e.ID)
 		if attempts >= c.Policy.MaxAttempts && others {
@@ -172,8 +172,8 @@ func (c *courier) blame(now time.Time, e *entry, f Failure) Result {
 }
 
 // fails records a failure of the destination.
-func (c *courier) fails(now time.Time, f Failure) {
-	opened := c.breaker.failed(now, f.Action == Trip)
+func (c *courier) fails(now time.Time, f failure) {
+	opened := c.breaker.failed(now, f.Action == actTrip)
 	c.ledger.note(now, f)
 	c.ledger.warn(c.log, now, "destination "+f.Code, "destination fails", "code", f.Code, "reason", f.Error(), "failures", c.breaker.failures)
 	c.metrics.breaker.Set(float64(c.breaker.state))

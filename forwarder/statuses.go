@@ -6,7 +6,7 @@ import "fmt"
 // included.
 type statusRow struct {
 	first, last uint16
-	class       Class
+	class       class
 }
 
 // statusTable holds the statuses a C-STORE response may carry: the general
@@ -48,37 +48,37 @@ var statusTable = []statusRow{
 }
 
 // park is a row for what will never succeed by itself.
-func park(code, words string) Class {
-	return Class{Action: Park, Code: code, Words: words, Advice: "correct the instance or the destination, then retry or drop it"}
+func park(code, words string) class {
+	return class{Action: actPark, Code: code, Words: words, Advice: "correct the instance or the destination, then retry or drop it"}
 }
 
 // delivered is a row for what counts as delivered.
-func delivered(code, words string) Class { return Class{Action: Deliver, Code: code, Words: words} }
+func delivered(code, words string) class { return class{Action: actDeliver, Code: code, Words: words} }
 
 // limited is a row for what may have passed at the next attempt.
-func limited(code, words, advice string) Class {
-	return Class{Action: Retry, Limited: true, Code: code, Words: words, Advice: advice}
+func limited(code, words, advice string) class {
+	return class{Action: actRetry, Limited: true, Code: code, Words: words, Advice: advice}
 }
 
 // exhausted is a row for a destination that has no room for any instance.
-func exhausted(code, words, advice string) Class {
-	return Class{Scope: ScopeDestination, Action: Retry, Code: code, Words: words, Advice: advice}
+func exhausted(code, words, advice string) class {
+	return class{Scope: scopeDestination, Action: actRetry, Code: code, Words: words, Advice: advice}
 }
 
 // tripping is a row for a destination that seems to refuse every instance.
 // It is limited, because it may after all be this one alone.
-func tripping(code, words, advice string) Class {
-	return Class{Scope: ScopeDestination, Action: Trip, Limited: true, Code: code, Words: words, Advice: advice}
+func tripping(code, words, advice string) class {
+	return class{Scope: scopeDestination, Action: actTrip, Limited: true, Code: code, Words: words, Advice: advice}
 }
 
 // classifyStatus returns the meaning of a C-STORE response status. The
 // destination's Error Comment is left out on purpose: it is free text and may
 // name the patient.
-func classifyStatus(status uint16) Failure {
+func classifyStatus(status uint16) failure {
 	for _, row := range statusTable {
 		if row.first <= status && status <= row.last {
-			return Failure{row.class, fmt.Sprintf("status %04X", status)}
+			return failure{row.class, fmt.Sprintf("status %04X", status)}
 		}
 	}
-	return Failure{statusTable[len(statusTable)-1].class, ""} // not reached: the last row contains every status
+	return failure{statusTable[len(statusTable)-1].class, ""} // not reached: the last row contains every status
 }

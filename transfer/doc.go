@@ -17,8 +17,8 @@
 // # Pumping
 //
 // A Pump writes C-STORE requests until the negotiated asynchronous operations
-// window (PS3.7 D.3.3.3) is full, then waits for responses, oldest first.
-// While it waits it opens the next instance and reads its first bytes, so
+// window (PS3.7 D.3.3.3) is full, then waits for a response, in whatever order
+// they come. While it waits it opens the next instance and reads its first bytes, so
 // that the request is on its way as soon as the window has room.
 //
 //	          Source.Next          StartStore            Wait

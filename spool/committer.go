@@ -18,16 +18,15 @@ type op interface {
 	failed(err error)
 }
 
-// Timing of batches. While operations keep coming, a transaction waits a little for company, so that the disk's syncs go
-// to payloads; after a quiet moment the first one does not wait.
 const (
-	minBatchDelay  = 2 * time.Millisecond
-	maxBatchDelay  = 10 * time.Millisecond
-	busyBatch      = 4    // operations in a batch from which on the next one waits
-	fullBatch      = 4096 // operations that end the wait
-	retryInterval  = 250 * time.Millisecond
-	retryMax       = 5 * time.Second
-	commitTimeSlow = 2 // the delay is the duration of the last commit times this
+	// batchDelay is the least time between two transactions, so that under load the disk's syncs go to payloads and not
+	// to the index. After a quiet moment an operation does not wait, nor does one that somebody waits for.
+	batchDelay = 10 * time.Millisecond
+	// fullBatch is the number of operations that ends the wait.
+	fullBatch = 2048
+
+	retryInterval = 250 * time.Millisecond
+	retryMax      = 5 * time.Second
 )
 
 // committer is the only writer of the index.
@@ -52,7 +51,6 @@ type committer struct {
 	stop chan struct{} // ends the retries of a failing write
 	done chan struct{}
 
-	delay   time.Duration
 	lastEnd time.Time
 }
 
@@ -132,7 +130,7 @@ func (c *committer) gather() (batch []op, more bool) {
 	for {
 		c.mu.Lock()
 		ready := len(c.queue) >= fullBatch || c.urgent || c.closing
-		wait := c.delay - time.Since(c.lastEnd)
+		wait := batchDelay - time.Since(c.lastEnd)
 		if (len(c.queue) > 0 && (ready || wait <= 0)) || c.closing {
 			batch, c.queue, c.urgent = c.queue, nil, false
 			closing := c.closing
@@ -176,7 +174,8 @@ func (c *committer) write(batch []op) error {
 		if err := c.persist(t); err != nil {
 			return failAll(batch, err)
 		}
-		c.pace(time.Since(began), n)
+		c.lastEnd = time.Now()
+		c.observe(c.lastEnd.Sub(began), n)
 		for _, fn := range t.after {
 			fn()
 		}
@@ -190,15 +189,6 @@ func failAll(batch []op, err error) error {
 		o.failed(err)
 	}
 	return err
-}
-
-func (c *committer) pace(took time.Duration, ops int) {
-	c.observe(took, ops)
-	c.lastEnd = time.Now()
-	c.delay = 0
-	if ops >= busyBatch {
-		c.delay = min(max(took*commitTimeSlow, minBatchDelay), maxBatchDelay)
-	}
 }
 
 // persist commits a transaction. A failure turns the spool red and is tried again until it succeeds or the spool is

@@ -7,7 +7,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// purgeBatch is how many custody records or changes one operation drops.
+// purgeBatch is how many custody records or changes one operation drops at most.
 const purgeBatch = 256
 
 // purgePass bounds the custody records by number and age, and the change sequence by length.
@@ -17,12 +17,15 @@ func (s *Spool) purgePass() error {
 		if err := s.findPurgeable(o); err != nil {
 			return err
 		}
-		if len(o.ids) == 0 && o.changes == 0 {
+		if len(o.keys) == 0 && o.changes == 0 {
 			return nil
 		}
 		s.committer.enqueue(o, true)
 		if err := <-o.done; err != nil {
 			return err
+		}
+		if o.handled > 0 {
+			s.custodyLow = o.keys[o.handled-1]
 		}
 	}
 	return ErrClosed
@@ -43,11 +46,10 @@ func (s *Spool) findPurgeable(o *purgeOp) error {
 				return true, nil
 			}
 			old := int64(binary.BigEndian.Uint64(key[1:])) < deadline
-			if !old && int64(len(o.ids)) >= surplus || len(o.ids) == purgeBatch {
+			if !old && int64(len(o.keys)) >= surplus || len(o.keys) == purgeBatch {
 				return false, nil
 			}
-			o.ids = append(o.ids, idAt(key[9:]))
-			s.custodyLow = slices.Clone(key)
+			o.keys = append(o.keys, slices.Clone(key))
 			return true, nil
 		})
 	})
@@ -56,26 +58,21 @@ func (s *Spool) findPurgeable(o *purgeOp) error {
 // purgeOp drops custody records and old changes.
 type purgeOp struct {
 	s       *Spool
-	ids     []InstanceID
+	keys    [][]byte // of the tombstones
+	handled int      // of these; the rest did not fit into the transaction
 	changes int
 	done    chan error
 }
 
 func (o *purgeOp) apply(t *tx) error {
-	for _, id := range o.ids {
-		in, err := t.entry(id)
-		if err != nil {
-			if err = skipMissing(err); err != nil {
-				return err
-			}
-			continue
+	for _, key := range o.keys {
+		if o.handled > 0 && t.full() {
+			break
 		}
-		if in.State != InstanceEvicted {
-			continue
-		}
-		if err := o.s.purge(t, in, in.identity()); err != nil {
+		if err := o.purge(t, key); err != nil {
 			return err
 		}
+		o.handled++
 	}
 	for range o.changes {
 		t.total(func(c *totals) { c.pruned++ })
@@ -83,6 +80,15 @@ func (o *purgeOp) apply(t *tx) error {
 	}
 	t.onDurable(func() { o.done <- nil })
 	return nil
+}
+
+func (o *purgeOp) purge(t *tx, key []byte) error {
+	in, err := t.entry(idAt(key[9:]))
+	if err != nil || in.State != InstanceEvicted {
+		t.delete(key)
+		return skipMissing(err)
+	}
+	return o.s.purge(t, in, in.identity())
 }
 
 func (o *purgeOp) failed(err error) { o.done <- err }

@@ -11,10 +11,13 @@ import (
 )
 
 const (
-	// evictBatch is how many instances one operation evicts; it bounds the transaction.
-	evictBatch = 256
+	// evictBatch is how many instances one operation evicts; it bounds the transaction, also where each of them was the
+	// last of a study with all the text keys a study may have.
+	evictBatch = 64
 	// evictEvery is how often age is looked at.
 	evictEvery = time.Minute
+	// evictPause is the rest after a pass for room, which may have found nothing that can go.
+	evictPause = 500 * time.Millisecond
 	// retentionSlack is the part of Retention, 1/n, by which an instance may outlive it in the hope that its whole segment
 	// can be recycled, which is cheaper than punching holes into it.
 	retentionSlack = 8
@@ -37,7 +40,22 @@ func (s *Spool) runEvictor() {
 		if err := s.purgePass(); err != nil && !errors.Is(err, ErrClosed) {
 			s.log.Error("pruning custody records failed", "error", err)
 		}
+		if !s.rest(evictPause) {
+			return
+		}
 		timer.Reset(evictEvery)
+	}
+}
+
+// rest waits; it says no when the spool closes.
+func (s *Spool) rest(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.closing:
+		return false
 	}
 }
 
@@ -108,7 +126,7 @@ func (s *Spool) evictFrom(info segment.Info, model evictOp, over int64, whole bo
 	start := placeKey(info.ID, 0)
 	var freed []segment.Location
 	for start != nil && (whole || over != 0) {
-		ids, next, err := s.residents(info.ID, start)
+		ids, next, err := s.residents(info.ID, start, model.before)
 		if err != nil {
 			return err
 		}
@@ -139,8 +157,9 @@ func (s *Spool) evictFrom(info segment.Info, model evictOp, over int64, whole bo
 	return nil
 }
 
-// residents lists a batch of the instances that were written to a segment, evicted ones excepted.
-func (s *Spool) residents(id segment.ID, start []byte) (ids []InstanceID, next []byte, err error) {
+// residents lists a batch of the instances that a segment holds, up to the first that was received later than before (if
+// that is not zero): within a segment they lie in order of age.
+func (s *Spool) residents(id segment.ID, start []byte, before time.Time) (ids []InstanceID, next []byte, err error) {
 	prefix := placeKey(id, 0)[:5]
 	err = s.db.View(func(txn *badger.Txn) error {
 		return scan(txn, prefix, start, true, func(key, value []byte) (bool, error) {
@@ -148,9 +167,13 @@ func (s *Spool) residents(id segment.ID, start []byte) (ids []InstanceID, next [
 				next = slices.Clone(key)
 				return false, nil
 			}
-			if len(value) == 8 {
-				ids = append(ids, idAt(value))
+			if len(value) != 8 {
+				return true, nil
 			}
+			if !before.IsZero() && idAt(value).time().After(before) {
+				return false, nil
+			}
+			ids = append(ids, idAt(value))
 			return true, nil
 		})
 	})

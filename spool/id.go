@@ -7,6 +7,9 @@ import (
 
 const idSequenceBits = 20
 
+// time is when the ID was given, as long as the clock did not step back before.
+func (id InstanceID) time() time.Time { return time.UnixMilli(int64(id >> idSequenceBits)) }
+
 // idSource gives InstanceIDs.
 type idSource struct {
 	mu   sync.Mutex

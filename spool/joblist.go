@@ -139,7 +139,7 @@ func (l *jobLister) addAll(id InstanceID) error {
 }
 
 func skipMissing(err error) error {
-	if errors.Is(err, ErrNotFound) || errors.Is(err, errBadRecord) {
+	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, errBadRecord) {
 		return nil
 	}
 	return err

@@ -103,8 +103,6 @@ func seriesKey(study, series hash8) []byte {
 	return append(append(append(make([]byte, 0, 17), kindSeries), study[:]...), series[:]...)
 }
 
-func seriesPrefix(study hash8) []byte { return append([]byte{kindSeries}, study[:]...) }
-
 func treePrefix(study hash8) []byte { return append([]byte{kindTree}, study[:]...) }
 
 func treeKey(study, series hash8, id InstanceID) []byte {

@@ -201,12 +201,13 @@ func (o *adjustOp) apply(t *tx) error {
 
 func (o *adjustOp) failed(err error) { o.done <- err }
 
-// mergeBatch is how many entries of the old index one operation takes.
-const mergeBatch = 256
+// mergeBatch is how many entries and jobs of the old index one operation takes; a single entry may bring MaxJobs more.
+const mergeBatch = 512
 
 // mergeEntries walks the old index.
 func (r *rebuild) mergeEntries(old *badger.DB) error {
 	var batch []mergeItem
+	size := 0
 	err := old.View(func(txn *badger.Txn) error {
 		return scan(txn, []byte{kindEntry}, nil, true, func(_, value []byte) (bool, error) {
 			in := new(Instance)
@@ -214,11 +215,11 @@ func (r *rebuild) mergeEntries(old *badger.DB) error {
 				return true, nil // the segments have told what they know of it
 			}
 			batch = append(batch, mergeItem{in, oldJobs(txn, in)})
-			if len(batch) < mergeBatch {
+			if size += 1 + len(in.jobs); size < mergeBatch {
 				return true, nil
 			}
 			err := r.mergeItems(batch)
-			batch = batch[:0]
+			batch, size = batch[:0], 0
 			return true, err
 		})
 	})

@@ -219,7 +219,36 @@ func (s *Spool) replay() error {
 	for _, r := range report.Damaged {
 		s.log.Error("damaged range in a segment", "segment", r.Segment, "offset", r.Offset, "bytes", r.Length, "reason", r.Reason)
 	}
+	if err := s.forgetMissing(); err != nil {
+		return err
+	}
 	return s.flush()
+}
+
+// forgetMissing drops the accounts of segments that are no more: recycled just before a crash. One that instances should
+// be in was taken away by somebody; Verify names them.
+func (s *Spool) forgetMissing() error {
+	present := map[segment.ID]bool{}
+	for _, info := range s.payloads.Segments() {
+		present[info.ID] = true
+	}
+	for id := range s.ledger.checkpoints() {
+		use, _ := s.ledger.use(id)
+		switch {
+		case present[id]:
+		case use.live > 0:
+			s.log.Error("segment is missing", "segment", id, "instances", use.live)
+		default:
+			err := s.adjust(func(t *tx) error {
+				t.forgetSegment(id)
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 func (s *Spool) replayRecord(r segment.Record) error {

@@ -59,7 +59,7 @@ func (s *Spool) oldest() (at time.Time) {
 		_ = s.db.View(func(txn *badger.Txn) error {
 			return scan(txn, placeKey(info.ID, 0)[:5], nil, true, func(_, value []byte) (bool, error) {
 				if len(value) == 8 {
-					at = time.UnixMilli(int64(idAt(value) >> idSequenceBits))
+					at = idAt(value).time()
 				}
 				return false, nil
 			})

@@ -17,6 +17,12 @@ const (
 	maxTextKeys   = 64
 )
 
+// What the record of a study or series that a transaction touches may add to its size, in bytes.
+const (
+	studyAllowance  = 1 << 10
+	seriesAllowance = 1 << 9
+)
+
 // seriesID names a series in keys.
 type seriesID struct{ study, series hash8 }
 
@@ -98,6 +104,7 @@ func (t *tx) study(id hash8, uid dicom.UID) (*studyRecord, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.bytes += studyAllowance + len(value)
 	r := &studyRecord{uid: uid}
 	if ok {
 		if old, err := decodeStudy(value); err == nil {
@@ -116,6 +123,7 @@ func (t *tx) seriesOf(id seriesID, uid dicom.UID) (*seriesRecord, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.bytes += seriesAllowance + len(value)
 	r := &seriesRecord{uid: uid}
 	if ok {
 		if old, err := decodeSeries(value); err == nil {

@@ -51,9 +51,7 @@ func newTx(db *badger.DB, l *ledger, now time.Time) *tx {
 }
 
 // full tells that the next operation belongs into another transaction.
-func (t *tx) full() bool {
-	return t.bytes+300*(len(t.studies)+len(t.series)) > maxTxBytes || len(t.writes)+len(t.studies)+len(t.series) > maxTxEntries
-}
+func (t *tx) full() bool { return t.bytes > maxTxBytes || len(t.writes) > maxTxEntries }
 
 // empty tells that there is nothing to be made durable.
 func (t *tx) empty() bool {

@@ -92,10 +92,8 @@ func (c control) postDrop(w http.ResponseWriter, r *http.Request) {
 // postVerify streams VerifyProgress documents, one per line. The verification
 // ends with the request, so a client that goes away stops it.
 func (c control) postVerify(w http.ResponseWriter, r *http.Request) {
-	// The usual limits are for small answers.
 	rc := http.NewResponseController(w)
-	_ = rc.SetReadDeadline(time.Time{})
-	_ = rc.SetWriteDeadline(time.Time{})
+	_ = rc.SetReadDeadline(time.Time{}) // it is for requests, but would end the wait for the client's hanging up
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := json.NewEncoder(w)
 	var last time.Time

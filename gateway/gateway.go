@@ -193,6 +193,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 	backstage, stopBackstage := context.WithCancel(context.Background())
 	p.stopBackstage = stopBackstage
 	p.control = newHTTPServer(backstage, control{g.operations(p)}.handler(), g.log)
+	p.control.WriteTimeout = 0 // a change of a million jobs takes its time, and only the owner can ask for it
 	group.Go(func() error { return serveHTTP(p.control, p.listeners.control) })
 	if p.listeners.admin != nil {
 		p.admin = newHTTPServer(backstage, g.admin(p).handler(), g.log)

@@ -258,6 +258,34 @@ func checkMetrics(t *testing.T, g *running) {
 	}
 }
 
+// TestInstrumentsAreDescribedAndBounded looks at every metric of a running
+// gateway.
+func TestInstrumentsAreDescribedAndBounded(t *testing.T) {
+	g := run(t, configure(t, "destinations: [{name: a, ae_title: A, address: \"127.0.0.1:1\"}]\n"))
+	sendImages(t, g.Listeners().DICOM, 0, 1)
+	list, err := g.Metrics().List()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounded := map[string]bool{
+		"destination": true, "state": true, "direction": true, "outcome": true, "how": true, "status": true, "status_class": true,
+		"operation": true, "result": true, "reason": true, "version": true, "go": true, "flag": true, "level": true, "kind": true,
+	}
+	for _, i := range list {
+		if !strings.HasPrefix(i.Name, "dcmgate_") {
+			continue
+		}
+		if !strings.HasSuffix(i.Help, ".") && !strings.HasSuffix(i.Help, ")") {
+			t.Errorf("%s: help is no sentence: %q", i.Name, i.Help)
+		}
+		for _, label := range i.Labels {
+			if !bounded[label] {
+				t.Errorf("%s: label %s is not known to be bounded", i.Name, label)
+			}
+		}
+	}
+}
+
 func get(t *testing.T, g *running, path string, want int) string {
 	t.Helper()
 	resp, err := http.Get("http://" + g.Listeners().HTTP + path)

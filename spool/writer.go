@@ -132,6 +132,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 		w.err = w.s.writeError(err)
 		return n, w.err
 	}
+	// On the same goroutine: with SHA instructions the hand-over to another one costs what it saves (measured at 0.5 MB).
 	w.parts.digest.Write(p)
 	if !w.scanned {
 		w.parts.scanner.Write(p)

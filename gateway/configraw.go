@@ -90,7 +90,7 @@ type rawSpool struct {
 	MinFree      value `yaml:"min_free" default:"2GB"`
 	Retention    value `yaml:"retention" default:"0"`
 	KeepUnrouted value `yaml:"keep_unrouted" default:"true"`
-	SegmentSize  value `yaml:"segment_size" default:"256MiB"`
+	SegmentSize  value `yaml:"segment_size" default:"128MiB"`
 }
 
 type rawPeer struct {

@@ -130,7 +130,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if err := os.MkdirAll(g.cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	if p.spool, err = spool.Open(g.cfg.DataDir, spoolOptions(g.cfg, g.log, g.registry)); err != nil {
+	if p.spool, err = spool.Open(g.cfg.DataDir, servingOptions(g.cfg, g.log, g.registry)); err != nil {
 		return nil, fmt.Errorf("spool in %s: %w", g.cfg.DataDir, err)
 	}
 	if p.forward, err = g.newForwarder(p.spool); err != nil {

@@ -29,6 +29,17 @@ func spoolOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer) 
 	}
 }
 
+// prepareRate is how fast a running gateway zeroes segments ahead while nobody stores, in bytes per second: seconds for
+// the whole pool, and a fraction of what a disk does.
+const prepareRate = 400 << 20
+
+// servingOptions are those of a gateway that receives, as opposed to a command that looks into the spool.
+func servingOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer) spool.Options {
+	o := spoolOptions(cfg, log, registry)
+	o.PrepareRate = prepareRate
+	return o
+}
+
 // RebuildReport says what was found when the index was made anew.
 type RebuildReport struct {
 	Instances    int64         `json:"instances"`

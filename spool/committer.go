@@ -91,6 +91,29 @@ func (c *committer) enqueue(o op, urgent bool) {
 	}
 }
 
+// enqueueWith is enqueue, and calls announce when the operation has its place in the order and nothing that announce
+// leads to can come before it.
+func (c *committer) enqueueWith(o op, announce func()) {
+	c.mu.Lock()
+	if c.closing || c.broken != nil {
+		err := c.broken
+		c.mu.Unlock()
+		announce()
+		if err == nil {
+			err = ErrClosed
+		}
+		o.failed(err)
+		return
+	}
+	c.queue = append(c.queue, o)
+	poke := len(c.queue) == 1 || len(c.queue) == fullBatch
+	announce()
+	c.mu.Unlock()
+	if poke {
+		c.poke()
+	}
+}
+
 func (c *committer) poke() {
 	select {
 	case c.wake <- struct{}{}:

@@ -162,14 +162,15 @@ func (w *Writer) commit(d decision) (Receipt, error) {
 // the committer's queue keeps; the caller holds a slot.
 func (s *Spool) adopt(in *Instance, kind ChangeKind) {
 	s.pending.committed(in)
-	for _, j := range in.jobs {
-		if q := s.queue(j.destination); j.delivered {
-			q.carried()
-		} else {
-			q.arrive(in, j.class)
+	s.committer.enqueueWith(&storedOp{s: s, in: in, kind: kind}, func() {
+		for _, j := range in.jobs {
+			if q := s.queue(j.destination); j.delivered {
+				q.carried()
+			} else {
+				q.arrive(in, j.class)
+			}
 		}
-	}
-	s.committer.enqueue(&storedOp{s: s, in: in, kind: kind}, false)
+	})
 }
 
 // indexed lets go of an instance that the index has.

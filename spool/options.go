@@ -26,10 +26,12 @@ type Options struct {
 	// ChangesKept bounds the change sequence that can be read back; 10,000,000.
 	ChangesKept int64
 
-	SegmentSize  int64 // nominal size of a segment in bytes; 256 MiB
+	SegmentSize  int64 // nominal size of a segment in bytes; 128 MiB
 	AllocateStep int64 // reserved ahead in each lane in bytes; 32 MiB
 	MaxWriters   int   // instances being received at once; 256
-	PoolBytes    int64 // dead segments kept to be written again, in bytes; 1 GiB; negative: none
+	PoolBytes    int64 // dead segments kept to be written again, in bytes; 2 GiB; negative: none
+	// PrepareRate is how fast segments for the pool are zeroed ahead, in bytes per second, while nobody stores. 0: none are.
+	PrepareRate  int64
 	ReserveBytes int64 // a file given back when the disk is full, so that the index can still be written; 64 MiB; negative: none
 	MaxPending   int   // instances committed but not indexed yet; beyond, Commit waits; 8192
 
@@ -48,9 +50,9 @@ func (o Options) withDefaults() Options {
 	}
 	def(&o.CustodyRecords, 1_000_000)
 	def(&o.ChangesKept, 10_000_000)
-	def(&o.SegmentSize, 256<<20)
+	def(&o.SegmentSize, 128<<20)
 	def(&o.AllocateStep, 32<<20)
-	def(&o.PoolBytes, 1<<30)
+	def(&o.PoolBytes, 2<<30)
 	def(&o.ReserveBytes, 64<<20)
 	if o.CustodyAge == 0 {
 		o.CustodyAge = 400 * 24 * time.Hour

@@ -204,6 +204,9 @@ func (s *Spool) start() {
 	s.pressure.evaluate(s)
 	s.tasks.Go(s.watchDue)
 	s.tasks.Go(s.runEvictor)
+	if s.o.PrepareRate > 0 {
+		s.tasks.Go(s.prepareSegments)
+	}
 }
 
 // replay takes on what became durable after the last transaction of the index.

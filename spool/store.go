@@ -1,6 +1,8 @@
 package spool
 
 import (
+	"context"
+
 	"dcmgate/spool/segment"
 )
 
@@ -15,6 +17,7 @@ type payloads interface {
 	Free(l segment.Location) error
 	Recycle(id segment.ID) error
 	Retire(id segment.ID) error
+	Prepare(ctx context.Context, bytesPerSecond int64) (bool, error)
 	Segments() []segment.Info
 	Stats() (segment.Stats, error)
 	Close() error

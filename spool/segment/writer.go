@@ -6,6 +6,11 @@ const (
 	bufferSize = 128 << 10 // what a writer collects before it writes
 	directSize = 64 << 10  // pieces from this size on are written without a copy
 	flushSize  = 8 << 20   // written but not yet on its way to the disk, at most
+
+	// A writer that is alone has the disk begin sooner, while the sender still sends: a 0.5 MB record is committed in
+	// three quarters of the time. Among several writers, the disk has enough to do and early writes only part what one
+	// sync would have written together.
+	flushSizeAlone = 256 << 10
 )
 
 // scratch is a writer's memory; scratches are reused.
@@ -29,6 +34,7 @@ type Writer struct {
 	written int64
 	buf     []byte
 	flushed int64 // the kernel was told to begin writing back up to here
+	flushAt int64 // bytes after which it is told again
 
 	err    error
 	broken bool // a write failed: the lane must not be used again
@@ -46,10 +52,20 @@ func (s *Store) Begin() (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{store: s, lane: l, mem: s.scratch.Get().(*scratch)}
+	w := &Writer{store: s, lane: l, mem: s.scratch.Get().(*scratch), flushAt: s.flushStep()}
 	w.buf = w.mem.buf[:headerSize]
 	clear(w.buf)
 	return w, nil
+}
+
+// flushStep is how often the record that begins now is handed to the disk.
+func (s *Store) flushStep() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.leased > 1 {
+		return flushSize
+	}
+	return flushSizeAlone
 }
 
 // Size is the number of payload bytes taken so far.
@@ -131,7 +147,7 @@ func (w *Writer) put(b []byte) error {
 		w.broken = true
 		return failed("write", l.seg.id, err)
 	}
-	if w.written += int64(len(b)); w.written-w.flushed >= flushSize {
+	if w.written += int64(len(b)); w.written-w.flushed >= w.flushAt {
 		// Otherwise a long record's sync has all of it to write while the sender waits.
 		l.f.flush(l.offset+w.flushed, w.written-w.flushed)
 		w.flushed = w.written

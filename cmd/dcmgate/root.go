@@ -69,7 +69,6 @@ func newRoot(started *bool) *cobra.Command {
 	root.AddCommand(
 		newServe(),
 		newDemo(),
-		newDemo(),
 		newSend(),
 		newEcho(),
 		newStatus(),

@@ -91,10 +91,10 @@ func runSend(cmd *cobra.Command, o *sendOptions, paths []string) error {
 		err = e
 	}
 	switch {
+	case s.report.Failed > 0:
+		return errReported // with the reasons, which the summary gives
 	case err != nil:
 		return err
-	case s.report.Failed > 0:
-		return errReported
 	case len(files.items) == 0:
 		return errors.New("no DICOM files found")
 	}
@@ -112,12 +112,15 @@ func (s *sender) send(ctx context.Context) error {
 	for i, item := range s.files.items {
 		batches[plan.Assigned[i]] = append(batches[plan.Assigned[i]], item)
 	}
+	var failed error
 	for i, batch := range batches {
-		if err := s.sendBatch(ctx, plan.Proposals[i], batch); err != nil {
-			return err
+		if failed != nil {
+			s.fail(len(batch), "not sent: "+failed.Error())
+			continue
 		}
+		failed = s.sendBatch(ctx, plan.Proposals[i], batch)
 	}
-	return nil
+	return failed
 }
 
 // sendBatch sends what one proposal serves over as many associations as asked

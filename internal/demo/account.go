@@ -45,7 +45,7 @@ func (s *stage) account(ctx context.Context, operator gateway.Operator, l *ledge
 	}
 	r := &report{
 		sent: len(l.acked), repeated: l.repeated, refused: l.refused,
-		received: int64(m.sum("dcmgate_instances_received_total")), durable: status.Spool.Instances,
+		received: int64(m.sum("dcmgate_instances_received_total") + m.sum("dcmgate_duplicates_total")), durable: status.Spool.Instances,
 		duplicates: int64(m.sum("dcmgate_duplicates_total")),
 		rate:       float64(len(l.acked)) / l.took.Seconds(), megabytes: float64(l.bytes) / 1e6 / l.took.Seconds(),
 	}
@@ -88,7 +88,7 @@ func (r *report) complete() bool {
 
 func (r *report) print(out io.Writer) {
 	fmt.Fprintf(out, "\nCustody\n")
-	fmt.Fprintf(out, "  sent by modalities   %d instances, %d of them again; %.0f instances/s, %.1f MB/s, each durable before it was answered\n",
+	fmt.Fprintf(out, "  sent by modalities   %d instances, and %d of them once more; %.0f instances/s, %.1f MB/s, each durable before it was answered\n",
 		r.sent, r.repeated, r.rate, r.megabytes)
 	fmt.Fprintf(out, "  received             %d (answered with success)\n", r.received)
 	fmt.Fprintf(out, "  durable              %d in the spool, %d duplicates recognised and stored once\n\n", r.durable, r.duplicates)

@@ -3,11 +3,12 @@ package spool
 import "errors"
 
 var (
-	// ErrFull says that there is no room for another instance; a storage SCP answers A700 (PS3.4 B.2.3) before it
-	// reads the data set.
+	// ErrFull says that there is no room for another instance. As a rule Begin gives it, before anything is stored; a
+	// storage SCP has to take the data set off the association all the same, and answers A700 (PS3.4 B.2.3) behind it.
 	ErrFull = errors.New("spool: full")
-	// ErrUnhealthy says that the last write to the index or to a segment failed and no later one has succeeded yet.
-	// Nothing that was acknowledged is lost; Health tells the cause.
+	// ErrUnhealthy says that the last write to the index failed and no later one has succeeded yet: new instances are
+	// refused meanwhile. A failed write to a segment refuses the instance concerned alone. Nothing that was acknowledged
+	// is lost; Health tells the cause of either.
 	ErrUnhealthy = errors.New("spool: not healthy")
 	// ErrNotFound says that no such instance or job is known.
 	ErrNotFound = errors.New("spool: not found")

@@ -3,7 +3,7 @@
 //
 // # Lanes
 //
-// A segment is a file of nominally 256 MiB. A segment that takes records is a lane, and a writer leases one for the
+// A segment is a file of nominally 128 MiB. A segment that takes records is a lane, and a writer leases one for the
 // length of one record and streams into it: no record is held in memory, none waits for another, and none is moved
 // later. The lane used last is leased first, so that only as many segments are partly filled as there are writers at
 // once. A record is never split; the last one of a segment may reach beyond the nominal end, and a record of any

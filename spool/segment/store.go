@@ -15,19 +15,19 @@ import (
 
 // Options are a store's settings. The zero value of each field means its default.
 type Options struct {
-	SegmentSize  int64            // nominal size of a segment in bytes; 256 MiB
+	SegmentSize  int64            // nominal size of a segment in bytes; 128 MiB
 	AllocateStep int64            // bytes reserved on disk at a time, before data is accepted; 32 MiB
 	MaxLanes     int              // writers at once; 256
-	PoolBytes    int64            // bytes of dead segments kept to be written again; 1 GiB; negative: none
+	PoolBytes    int64            // bytes of dead segments kept to be written again; 2 GiB; negative: none
 	MaxOpenFiles int              // descriptors kept open for reading, beside those in use; 64
 	Now          func() time.Time // names quarantine files and seeds generations; time.Now
 }
 
 const (
-	defaultSegmentSize  = 256 << 20
+	defaultSegmentSize  = 128 << 20
 	defaultAllocateStep = 32 << 20
 	defaultMaxLanes     = 256
-	defaultPoolBytes    = 1 << 30
+	defaultPoolBytes    = 2 << 30
 	defaultMaxOpenFiles = 64
 	minSegmentSize      = 256 << 10
 )

@@ -642,6 +642,9 @@ func TestPrepare(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
+	if o, err := (Options{}).withDefaults(); err != nil || o.SegmentSize != 128<<20 || o.PoolBytes != 2<<30 {
+		t.Errorf("defaults %+v, %v", o, err)
+	}
 	for _, o := range []Options{{SegmentSize: 1}, {SegmentSize: 3<<20 + 1}, {AllocateStep: 5}, {MaxLanes: -1}} {
 		if s, err := Open(t.TempDir(), o); err == nil {
 			s.Close()

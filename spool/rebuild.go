@@ -55,15 +55,14 @@ type rebuild struct {
 
 func (r *rebuild) run() error {
 	s := r.s
-	if err := s.recoverIndexSwap(); err != nil {
-		return err
-	}
 	store, err := segment.Open(filepath.Join(s.dir, segmentsDir), segment.Options{SegmentSize: s.o.SegmentSize, AllocateStep: s.o.AllocateStep, PoolBytes: s.o.PoolBytes})
 	if err != nil {
 		return err
 	}
 	s.payloads = segments{store} // and with it the lock: nobody has the spool open
-	err = r.build()
+	if err = s.recoverIndexSwap(); err == nil {
+		err = r.build()
+	}
 	if cerr := s.closeParts(); err == nil {
 		err = cerr
 	}

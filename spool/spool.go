@@ -121,17 +121,10 @@ func newSpool(dir string, o Options) *Spool {
 	}
 }
 
-// openParts opens index and segments and starts the committer, which replay needs.
+// openParts opens segments and index and starts the committer, which replay needs. The segments come first: theirs is
+// the lock of the directory, whose error says what to do, and without it the index may be another process's, or about to
+// be rebuilt by one.
 func (s *Spool) openParts(openSegments openPayloads) (err error) {
-	if err := s.recoverIndexSwap(); err != nil {
-		return err
-	}
-	if s.db, err = openIndex(filepath.Join(s.dir, indexDir), s.log); err != nil {
-		return err
-	}
-	if err := s.ledger.load(s.db); err != nil {
-		return err
-	}
 	s.payloads, err = openSegments(filepath.Join(s.dir, segmentsDir), segment.Options{
 		SegmentSize:  s.o.SegmentSize,
 		AllocateStep: s.o.AllocateStep,
@@ -140,6 +133,16 @@ func (s *Spool) openParts(openSegments openPayloads) (err error) {
 		Now:          s.o.Now,
 	})
 	if err != nil {
+		s.payloads = nil
+		return err
+	}
+	if err := s.recoverIndexSwap(); err != nil {
+		return err
+	}
+	if s.db, err = openIndex(filepath.Join(s.dir, indexDir), s.log); err != nil {
+		return err
+	}
+	if err := s.ledger.load(s.db); err != nil {
 		return err
 	}
 	if err := s.markFormat(); err != nil {

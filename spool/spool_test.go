@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"dcmgate/dicom"
 	"dcmgate/internal/synth"
+	"dcmgate/spool/segment"
 )
 
 func TestInstanceIsStoredAsItCame(t *testing.T) {
@@ -314,8 +317,23 @@ func TestClosedSpoolRefuses(t *testing.T) {
 func TestSecondOpenIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	openSpool(t, dir, small())
-	if s, err := Open(dir, small()); err == nil {
+	fresh := filepath.Join(dir, newIndexDir)
+	if err := os.Mkdir(fresh, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir, small())
+	if err == nil {
 		s.Close()
 		t.Fatal("opened twice")
+	}
+	var locked *segment.LockError
+	if !errors.As(err, &locked) {
+		t.Errorf("the error gives no advice: %v", err)
+	}
+	if _, err := Rebuild(t.Context(), dir, small(), nil); !errors.As(err, &locked) {
+		t.Errorf("rebuild: %v", err)
+	}
+	if !exists(fresh) {
+		t.Error("an index that the other process may be building is gone")
 	}
 }

@@ -2,12 +2,14 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"dcmgate/internal/synth"
+	"dcmgate/spool/segment"
 )
 
 // fillForRebuild leaves a spool with every kind of job and an evicted instance.
@@ -111,6 +113,54 @@ func TestRebuildFromSegmentsAlone(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	verifyClean(t, s)
+}
+
+// TestEmptySegmentsNeedNoIndex opens a spool without an index beside segments that were put to use, reserved and
+// prepared, but hold nothing.
+func TestEmptySegmentsNeedNoIndex(t *testing.T) {
+	dir, o := t.TempDir(), small()
+	store, err := segment.Open(filepath.Join(dir, segmentsDir), segment.Options{SegmentSize: o.SegmentSize, AllocateStep: o.AllocateStep})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Replay(nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	w, err := store.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(make([]byte, 1<<20)); err != nil { // never committed
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	obj := synth.NewTemplate(1000, 1).Object(1, 1, 1)
+	for range 2 { // the second time the format key is there
+		s := openSpool(t, dir, o)
+		if st := s.Stats(); st.Segments == 0 || st.Instances != 0 {
+			t.Errorf("%+v", st)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openSpool(t, dir, o)
+	mustSend(t, s, obj)
+	verifyClean(t, s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(dir, indexDir)); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // also a second time: the attempt leaves no index that looks whole
+		if s, err := Open(dir, o); err == nil || !errors.Is(err, errNoIndex) {
+			s.Close()
+			t.Errorf("one record without an index: %v", err)
+		}
+	}
 }
 
 func TestInterruptedSwapIsFinishedOrUndone(t *testing.T) {

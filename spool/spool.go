@@ -183,12 +183,23 @@ func (s *Spool) markFormat() error {
 	if err != nil || known {
 		return err
 	}
-	for _, info := range s.payloads.Segments() {
-		if info.End > segment.Alignment {
-			return errNoIndex
-		}
+	if err := s.expectNoRecords(); err != nil {
+		return err
 	}
 	return writeFormat(s.db)
+}
+
+// errFound ends a scan at its first record.
+var errFound = errors.New("there is a record")
+
+// expectNoRecords looks into the segments: their sizes tell nothing, since space is reserved ahead. What was being
+// written when a process died was never acknowledged and does not count; damage does.
+func (s *Spool) expectNoRecords() error {
+	report, err := s.payloads.ScanAll(func(segment.Record) error { return errFound })
+	if errors.Is(err, errFound) || err == nil && len(report.Damaged) > 0 {
+		return errNoIndex
+	}
+	return err
 }
 
 func writeFormat(db *badger.DB) error {

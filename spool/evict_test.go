@@ -91,6 +91,16 @@ func TestUndeliveredIsNeverEvicted(t *testing.T) {
 	verifyClean(t, s)
 }
 
+func TestPoolIsBoundedByTheQuota(t *testing.T) {
+	for _, tt := range []struct{ quota, pool, want int64 }{
+		{0, 0, 2 << 30}, {4 << 30, 0, 1 << 30}, {100 << 30, 0, 2 << 30}, {4 << 30, 5 << 20, 5 << 20}, {4 << 30, -1, -1}, {3, 0, 1},
+	} {
+		if o := (Options{Quota: tt.quota, PoolBytes: tt.pool}).withDefaults(); o.PoolBytes != tt.want {
+			t.Errorf("quota %d, pool %d: %d, want %d", tt.quota, tt.pool, o.PoolBytes, tt.want)
+		}
+	}
+}
+
 func TestQuotaEvictsOldestFirst(t *testing.T) {
 	o := small()
 	o.SegmentSize = 1 << 20

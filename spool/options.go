@@ -29,8 +29,9 @@ type Options struct {
 	SegmentSize  int64 // nominal size of a segment in bytes; 128 MiB
 	AllocateStep int64 // reserved ahead in each lane in bytes; 32 MiB
 	MaxWriters   int   // instances being received at once; 256
-	PoolBytes    int64 // dead segments kept to be written again, in bytes; 2 GiB; negative: none
-	// PrepareRate is how fast segments for the pool are zeroed ahead, in bytes per second, while nobody stores. 0: none are.
+	PoolBytes    int64 // segments kept or prepared to be written again, in bytes; 2 GiB; at most a quarter of Quota; negative: none
+	// PrepareRate is how fast segments for the pool are zeroed ahead, in bytes per second, once nobody has stored for two
+	// seconds. 0: none are.
 	PrepareRate  int64
 	ReserveBytes int64 // a file given back when the disk is full, so that the index can still be written; 64 MiB; negative: none
 	MaxPending   int   // instances committed but not indexed yet; beyond, Commit waits; 8192
@@ -53,6 +54,10 @@ func (o Options) withDefaults() Options {
 	def(&o.SegmentSize, 128<<20)
 	def(&o.AllocateStep, 32<<20)
 	def(&o.PoolBytes, 2<<30)
+	if o.Quota > 0 {
+		// A small spool is not to be dwarfed by what it keeps ready.
+		o.PoolBytes = min(o.PoolBytes, max(o.Quota/4, 1))
+	}
 	def(&o.ReserveBytes, 64<<20)
 	if o.CustodyAge == 0 {
 		o.CustodyAge = 400 * 24 * time.Hour

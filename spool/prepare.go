@@ -7,9 +7,9 @@ import (
 )
 
 // preparePause is what passes before the spool looks again whether another segment is to be prepared.
-const preparePause = 5 * time.Second
+const preparePause = 2 * time.Second
 
-// prepareSegments zeroes segments ahead while nobody stores, up to the size of the pool: a record in blocks that have been
+// prepareSegments zeroes segments ahead once nobody has stored for a while, up to the size of the pool: a record in blocks that have been
 // written before is durable in half the time (package segment has the figures), and a box that has not recycled any
 // segment yet has no others.
 func (s *Spool) prepareSegments() {

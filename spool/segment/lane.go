@@ -132,6 +132,7 @@ func (s *Store) release(l *lane, broken bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.leased--
+	s.lastWriter = s.o.Now()
 	l.seg.leased = false
 	if again {
 		s.idle = append(s.idle, l)

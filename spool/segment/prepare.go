@@ -5,13 +5,18 @@ import (
 	"time"
 )
 
-// prepareChunk is how much Prepare writes at a time.
-const prepareChunk = 1 << 20
+const (
+	// prepareChunk is how much Prepare writes at a time.
+	prepareChunk = 1 << 20
+	// prepareQuiet is how long no writer may have been open before Prepare writes: a store that is opened for moments, or
+	// written all the time, is left alone.
+	prepareQuiet = 2 * time.Second
+)
 
 // Prepare makes one segment for the pool ahead of need and fills it with zeros, no faster than bytesPerSecond and
-// only while no writer is open: overwriting blocks that were written before takes half the time of writing new ones,
-// since the file system has nothing to record. It returns false if the pool has no room for another, or the disk less
-// than ten times as much free. It blocks until the segment is ready or ctx ends; the caller owns its goroutine, and
+// only while no writer has been open for two seconds, counted from Replay: overwriting blocks that were written before takes half the time of writing new ones,
+// since the file system has nothing to record. It returns false if it is not the time, if the pool has no room for
+// another, or the disk less than ten times as much free. It blocks until the segment is ready or ctx ends; the caller owns its goroutine, and
 // ends it before Close.
 func (s *Store) Prepare(ctx context.Context, bytesPerSecond int64) (bool, error) {
 	g, f, err := s.beginPrepare()
@@ -42,7 +47,7 @@ func (s *Store) beginPrepare() (*segment, file, error) {
 		return nil, nil, err
 	}
 	s.mu.Lock()
-	room := s.phase == replayed && s.poolBytes()+s.o.SegmentSize <= s.o.PoolBytes && free/10 >= s.o.SegmentSize
+	room := s.quiet() && s.phase == replayed && s.poolBytes()+s.o.SegmentSize <= s.o.PoolBytes && free/10 >= s.o.SegmentSize
 	s.mu.Unlock()
 	if !room {
 		return nil, nil, nil
@@ -64,7 +69,10 @@ func (s *Store) zeroFill(ctx context.Context, f file, bytesPerSecond int64) erro
 			return ctx.Err()
 		case <-pace.C:
 		}
-		if s.busy() {
+		s.mu.Lock()
+		quiet := s.quiet()
+		s.mu.Unlock()
+		if !quiet {
 			continue
 		}
 		b := chunk[:min(prepareChunk, s.o.SegmentSize-at)]
@@ -77,12 +85,8 @@ func (s *Store) zeroFill(ctx context.Context, f file, bytesPerSecond int64) erro
 	return s.guarded(f.sync)
 }
 
-// busy reports whether a writer is open.
-func (s *Store) busy() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.leased > 0
-}
+// quiet reports whether no writer is open and none was for a while. The caller holds s.mu.
+func (s *Store) quiet() bool { return s.leased == 0 && s.o.Now().Sub(s.lastWriter) >= prepareQuiet }
 
 // guarded makes a call that touches the disk.
 func (s *Store) guarded(call func() error) error {

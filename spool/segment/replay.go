@@ -41,7 +41,7 @@ func (s *Store) Replay(from map[ID]Checkpoint, fn func(Record) error) (Report, e
 	s.trimPool()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.phase = replayed
+	s.phase, s.lastWriter = replayed, s.o.Now()
 	return report, nil
 }
 

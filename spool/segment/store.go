@@ -84,6 +84,7 @@ type Store struct {
 	pool       []*segment      // dead, to be written again
 	idle       []*lane         // the last used at the end
 	leased     int
+	lastWriter time.Time // when the last writer ended, or Replay
 	retired    int
 	lastID     ID
 	generation uint64 // the last one given

@@ -11,7 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // small are options under which a handful of records fills a segment.
@@ -613,14 +615,30 @@ func TestPrepare(t *testing.T) {
 		}
 		o := small()
 		o.PoolBytes = 2 * o.SegmentSize
+		var clock atomic.Int64
+		o.Now = func() time.Time { return time.UnixMilli(clock.Load()) }
 		s := ready(t, d, o)
-		w := begin(t, s)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
+		none := func(when string) {
+			t.Helper()
+			if ok, err := s.Prepare(t.Context(), 1<<40); ok || err != nil {
+				t.Errorf("%s: %t, %v", when, ok, err)
+			}
+		}
+		none("just opened")
+		clock.Add(1999)
+		none("a moment ago")
+		clock.Add(1)
 		if ok, err := s.Prepare(ctx, 1<<40); ok || !errors.Is(err, context.Canceled) {
 			t.Errorf("%t, %v", ok, err)
 		}
+		w := begin(t, s)
+		clock.Add(5000)
+		none("while a writer is open")
 		w.Abort()
+		none("just after a writer")
+		clock.Add(2000)
 		for want := 1; want <= 3; want++ {
 			ok, err := s.Prepare(t.Context(), 1<<40)
 			if ok != (want <= 2) || err != nil {

@@ -1,9 +1,11 @@
 package pdu
 
-// AsyncOperationsWindow is the sub-item of PS3.7 D.3.3.3. 0 is no limit.
+// AsyncOperationsWindow is the sub-item of PS3.7 D.3.3.3. 0 is no limit. Both
+// sides count from the association requestor, so in an answer too Invoked is
+// what the requestor may invoke.
 type AsyncOperationsWindow struct {
-	Invoked   uint16 // operations and notifications its sender may invoke
-	Performed uint16 // operations and notifications its sender may perform
+	Invoked   uint16 // operations and notifications the requestor may invoke
+	Performed uint16 // operations and notifications the requestor may perform
 }
 
 // RoleSelection is the SCP/SCU Role Selection sub-item of PS3.7 D.3.3.4.

@@ -159,8 +159,6 @@ func (s *storage) incoming(rq *dimse.Request) (in spool.Incoming, status dimse.S
 		return in, dimse.StatusInvalidSOPInstance, "Affected SOP Instance UID is missing or not a UID"
 	case !usable(in.SOPClassUID):
 		return in, dimse.StatusNoSuchSOPClass, "Affected SOP Class UID is not a UID"
-	case rq.Data == nil:
-		return in, dimse.StatusCannotUnderstand, "the request has no data set"
 	}
 	return in, dimse.StatusSuccess, ""
 }

@@ -31,6 +31,7 @@ type Association struct {
 	metrics   *instruments
 	service   Service // answers what the peer requests
 	onClosed  func(AssociationSummary)
+	sendCap   uint32 // this side's own bound of P-DATA-TF sent; 0 is none
 	begun     time.Time
 
 	fsm    machine
@@ -44,8 +45,9 @@ type Association struct {
 	contexts []NegotiatedContext
 	byID     [128]*NegotiatedContext // by half the ID, which is odd
 	peerMax  uint32
-	invoke   int // operations this side may have outstanding
-	perform  int // operations the peer may have outstanding
+	sendMax  uint32 // of P-DATA-TF sent: peerMax, or sendCap if that is shorter; 0 is no limit
+	invoke   int    // operations this side may have outstanding
+	perform  int    // operations the peer may have outstanding
 
 	reading readingState
 	roles   roles
@@ -225,6 +227,9 @@ func (a *Association) establish(rq *pdu.AssociateRQ, ac *pdu.AssociateAC) {
 	if !requestor {
 		a.invoke, a.perform = a.perform, a.invoke
 		a.peerMax = rq.MaximumLength
+	}
+	if a.sendMax = a.peerMax; a.sendMax == 0 || a.sendCap > 0 && a.sendCap < a.sendMax {
+		a.sendMax = a.sendCap
 	}
 	a.slots = make(chan struct{}, a.invoke)
 	a.serving = make(chan struct{}, a.perform)

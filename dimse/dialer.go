@@ -26,6 +26,9 @@ type Dialer struct {
 	// MaximumLength is the longest P-DATA-TF we offer to receive, in bytes. Default
 	// pdu.DefaultMaximumLength.
 	MaximumLength uint32
+	// MaximumSentLength is the longest P-DATA-TF to be sent, in bytes, where the peer takes longer
+	// ones. 0 leaves it to the peer.
+	MaximumSentLength uint32
 
 	TLS        *tls.Config           // nil: none. TLS 1.2 is the least unless MinVersion is set.
 	Logger     *slog.Logger          // nil: discard
@@ -95,6 +98,7 @@ func (d *Dialer) dial(ctx context.Context, address string, rq Proposal) (*Associ
 	if a.service = rq.Service; a.service == nil {
 		a.service = noService
 	}
+	a.sendCap = d.MaximumSentLength
 	a.rq = d.request(rq)
 	err = a.request(ctx)
 	d.metrics.settleRequest(a)

@@ -102,11 +102,11 @@ func (a *Association) writeMessage(m *message) error {
 		pool = &largeBursts
 	}
 	return a.withBurst(pool, func(b *burst) error {
-		if err := b.Command(m.contextID, a.writing.command, a.peerMax); err != nil {
+		if err := b.Command(m.contextID, a.writing.command, a.sendMax); err != nil {
 			return err
 		}
 		if m.data != nil {
-			if _, err := b.Data(m.contextID, m.data, m.size, a.peerMax); err != nil {
+			if _, err := b.Data(m.contextID, m.data, m.size, a.sendMax); err != nil {
 				if b.Err() == nil {
 					return &DataError{err}
 				}

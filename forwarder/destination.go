@@ -36,8 +36,9 @@ type Destination struct {
 	// Linger keeps an association open waiting for more; default 2 s,
 	// negative none.
 	Linger time.Duration
-	// MaximumLength is the largest P-DATA-TF PDU we offer to receive, in
-	// bytes; 0 leaves it to the dialer.
+	// MaximumLength is the largest P-DATA-TF PDU in bytes: what we offer to
+	// receive, and what is sent even if the destination takes larger ones. 0
+	// leaves it to the dialer and the destination.
 	MaximumLength uint32
 	// Calendar bounds the bytes per second of all associations together.
 	Calendar Calendar

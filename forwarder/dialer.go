@@ -49,13 +49,14 @@ func (n *DIMSE) dialer(d Destination) *dimse.Dialer {
 		n.dialers = make(map[string]*dimse.Dialer)
 	}
 	made := &dimse.Dialer{
-		LocalAETitle:   n.CallingAETitle,
-		Timeouts:       d.Timeouts,
-		ConnectTimeout: d.DialTimeout,
-		MaximumLength:  d.MaximumLength,
-		TLS:            d.TLS,
-		Logger:         n.Logger,
-		Registerer:     n.Registerer,
+		LocalAETitle:      n.CallingAETitle,
+		Timeouts:          d.Timeouts,
+		ConnectTimeout:    d.DialTimeout,
+		MaximumLength:     d.MaximumLength,
+		MaximumSentLength: d.MaximumLength,
+		TLS:               d.TLS,
+		Logger:            n.Logger,
+		Registerer:        n.Registerer,
 	}
 	n.dialers[d.Name] = made
 	return made

@@ -9,12 +9,15 @@ import (
 // prepared is an item whose payload has been opened and whose first bytes
 // may have been read. It is the io.Reader of the data set: first what was
 // read ahead, then the rest straight from the payload, so that only the head
-// of an instance is copied twice.
+// of an instance is copied twice. A peer that takes small P-DATA-TF only makes
+// for small reads; those come from a buffer, because a system call each costs
+// more than the copy.
 type prepared struct {
 	item      *Item
 	contextID byte
 	payload   io.ReadCloser
 	head      []byte // read ahead, not yet consumed
+	buffer    []byte // for small reads; nil for none. head is a part of it
 	sent      int64
 	err       error // of the payload, other than an io.EOF in the right place
 
@@ -35,12 +38,7 @@ func open(item *Item, contextID byte) (*prepared, error) {
 // that they can be told from those of the association.
 func (p *prepared) Read(b []byte) (n int, err error) {
 	b = p.limiter.clip(b)
-	if len(p.head) > 0 {
-		n = copy(b, p.head)
-		p.head = p.head[n:]
-	} else {
-		n, err = p.payload.Read(b)
-	}
+	n, err = p.read(b)
 	p.sent += int64(n)
 	if err == io.EOF && p.sent < p.item.Size {
 		err = fmt.Errorf("only %d of %d bytes: %w", p.sent, p.item.Size, io.ErrUnexpectedEOF)
@@ -54,10 +52,28 @@ func (p *prepared) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// readAhead reads the first bytes of the payload into buf.
-func (p *prepared) readAhead(buf []byte) error {
-	n, err := io.ReadFull(p.payload, buf)
-	p.head = buf[:n]
+// read reads what was read ahead, or else from the payload. An error that
+// came with bytes is left for the next read to meet again.
+func (p *prepared) read(b []byte) (int, error) {
+	if len(p.head) == 0 {
+		if 2*len(b) > len(p.buffer) {
+			return p.payload.Read(b)
+		}
+		n, err := p.payload.Read(p.buffer)
+		if n == 0 {
+			return 0, err
+		}
+		p.head = p.buffer[:n]
+	}
+	n := copy(b, p.head)
+	p.head = p.head[n:]
+	return n, nil
+}
+
+// readAhead reads the first bytes of the payload into the buffer.
+func (p *prepared) readAhead() error {
+	n, err := io.ReadFull(p.payload, p.buffer)
+	p.head = p.buffer[:n]
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		return nil // a short instance; Read compares it with its size
 	}

@@ -25,8 +25,9 @@ type Pump struct {
 	Linger time.Duration
 	// Grace is how long responses are still awaited when the context ends.
 	Grace time.Duration
-	// ReadAhead bounds what is read ahead; default DefaultReadAhead, negative
-	// nothing.
+	// ReadAhead bounds what is read ahead: of the next instance, and of the
+	// present one for a peer that takes small fragments. Default
+	// DefaultReadAhead, negative nothing.
 	ReadAhead int
 }
 
@@ -176,7 +177,9 @@ func (s *session) take() bool {
 	if s.next, err = open(item, contextID); err != nil {
 		s.next = nil
 		s.Source.Done(item, Outcome{Kind: LocalError, Err: err})
+		return true
 	}
+	s.lend(s.next)
 	return true
 }
 
@@ -192,16 +195,22 @@ func (s *session) prefetch() {
 	if s.next == nil {
 		return
 	}
-	if s.buffer == nil {
+	if err := s.next.readAhead(); err != nil {
+		s.drop(Outcome{Kind: LocalError, Err: err})
+	}
+}
+
+// lend gives the item the session's buffer. One is enough: the item taken
+// before has been written when the next one is taken.
+func (s *session) lend(p *prepared) {
+	if s.buffer == nil && s.ReadAhead >= 0 {
 		size := s.ReadAhead
 		if size == 0 {
 			size = DefaultReadAhead
 		}
 		s.buffer = make([]byte, size)
 	}
-	if err := s.next.readAhead(s.buffer); err != nil {
-		s.drop(Outcome{Kind: LocalError, Err: err})
-	}
+	p.buffer = s.buffer
 }
 
 // drop answers for the item that was taken but will not be sent.

@@ -145,6 +145,7 @@ func (w *Writer) commit(d decision) (Receipt, error) {
 	w.parts.buffer = appendMeta(w.parts.buffer[:0], in)
 	_, err := w.record.Commit(w.parts.buffer, in.Digest, w.header, func(l segment.Location) {
 		in.location = l
+		w.count(-w.counted) // adopt counts the record
 		s.adopt(in, d.own.kind)
 	})
 	if err != nil {
@@ -162,6 +163,7 @@ func (w *Writer) commit(d decision) (Receipt, error) {
 // the committer's queue keeps; the caller holds a slot.
 func (s *Spool) adopt(in *Instance, kind ChangeKind) {
 	s.pending.committed(in)
+	s.pressure.unindexed.Add(in.location.Length)
 	s.committer.enqueueWith(&storedOp{s: s, in: in, kind: kind}, func() {
 		for _, j := range in.jobs {
 			if q := s.queue(j.destination); j.delivered {

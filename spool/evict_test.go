@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
 	"dcmgate/dicom"
 	"dcmgate/internal/synth"
 	"dcmgate/spool/segment"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 // eviction is a spool whose clock and evictor the test moves: the background one finds nothing to do before.
@@ -324,6 +327,73 @@ func TestPressure(t *testing.T) {
 		t.Error("full although everything may go")
 	}
 	waitFor(t, func() bool { return s.Stats().Instances < 100 })
+}
+
+// TestQuotaHoldsInABurst sends faster than the index follows, and then with writers that do not end.
+func TestQuotaHoldsInABurst(t *testing.T) {
+	o := small()
+	o.Quota = 8 << 20
+	s, _ := openFaulty(t, t.TempDir(), o)
+	gate := make(chan struct{})
+	release := sync.OnceFunc(func() { close(gate) })
+	defer release()
+	good := s.committer.commit
+	replaceCommit(t, s, func(txn *badger.Txn) error { <-gate; return good(txn) })
+	tpl := synth.NewTemplate(100_000, 1)
+	var sent int64
+	for i := 0; ; i++ {
+		obj := tpl.Object(1, 1, i)
+		r, err := send(s, incoming(obj), obj.Data, to("cloud")...)
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if sent += r.Instance.location.Length; sent > o.Quota {
+			t.Fatalf("%d bytes taken under a quota of %d", sent, o.Quota)
+		}
+	}
+	if sent < o.Quota*9/10 {
+		t.Errorf("refused at %d bytes of %d", sent, o.Quota)
+	}
+	release()
+	deliverAll(t, s, "cloud")
+	if n := s.pressure.unindexed.Load(); n != 0 {
+		t.Errorf("%d bytes unindexed after a flush", n)
+	}
+	evictNow(t, s)
+
+	room := o.Quota - s.Stats().Bytes + s.Stats().EvictableBytes
+	s.pressure.evaluate(s)
+	var open []*Writer
+	for begun := int64(0); ; {
+		w, err := s.Begin(incoming(tpl.Object(2, 1, len(open))))
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer w.Abort()
+		if _, err := w.Write(make([]byte, 1<<20)); err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, w)
+		if begun += 1 << 20; begun > room+1<<20 {
+			t.Fatalf("%d bytes begun in a room of %d", begun, room)
+		}
+	}
+	for _, w := range open {
+		w.Abort()
+	}
+	s.pressure.evaluate(s)
+	if l := s.Pressure(); l == LevelFull {
+		t.Error("full after all writers have given up")
+	}
+	if n := s.pressure.unindexed.Load(); n != 0 {
+		t.Errorf("%d bytes unindexed without a writer", n)
+	}
 }
 
 func TestReserveIsGivenBack(t *testing.T) {

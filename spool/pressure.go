@@ -52,6 +52,7 @@ type pressure struct {
 	level          atomic.Int32
 	next           atomic.Int64 // Unix nanoseconds of the next evaluation
 	refuse         atomic.Int64 // Unix nanoseconds until which the disk counts as full
+	unindexed      atomic.Int64 // bytes that open Writers have taken, and of records that the index does not count yet
 
 	mu   sync.Mutex
 	room int64
@@ -73,6 +74,20 @@ func (p *pressure) current(s *Spool) Level {
 		p.evaluate(s)
 	}
 	return Level(p.level.Load())
+}
+
+// forBegin is current, but does not trust an evaluation made before the last instances: near the quota it evaluates again,
+// so that the quota is exceeded by no more than what was let in before.
+func (p *pressure) forBegin(s *Spool) Level {
+	if p.quota > 0 && Level(p.level.Load()) != LevelFull && p.quotaRoom(s, s.ledger.snapshot()) <= min(p.quota/fullShare, fullBytes) {
+		p.evaluate(s)
+	}
+	return p.current(s)
+}
+
+// quotaRoom is what the quota leaves, counting what eviction could free.
+func (p *pressure) quotaRoom(s *Spool, t totals) int64 {
+	return p.quota - int64(t.bytes) - p.unindexed.Load() + s.evictableBytes(t)
 }
 
 // noSpace is told when a write met a full disk: the figures were too good.
@@ -133,7 +148,7 @@ func (p *pressure) roomOf(s *Spool, stats segment.Stats, t totals) (room, capaci
 	room = stats.FreeBytes + stats.PoolBytes + evictable - least
 	capacity = room + int64(t.bytes) - evictable
 	if p.quota > 0 {
-		room = min(room, p.quota-int64(t.bytes)+evictable)
+		room = min(room, p.quotaRoom(s, t))
 		capacity = min(capacity, p.quota)
 	}
 	return room, max(capacity, 0)
@@ -154,7 +169,7 @@ func (p *pressure) reserveOf(stats segment.Stats) int64 {
 func (p *pressure) overuse(stats segment.Stats, t totals) int64 {
 	over := p.reserveOf(stats) - stats.FreeBytes - stats.PoolBytes
 	if p.quota > 0 {
-		over = max(over, int64(t.bytes)-p.quota)
+		over = max(over, int64(t.bytes)+p.unindexed.Load()-p.quota)
 	}
 	return over
 }

@@ -30,6 +30,7 @@ func (o *storedOp) apply(t *tx) error {
 		u.bytes += in.location.Length
 		u.newest = max(u.newest, in.Received.UnixMilli())
 	})
+	o.s.pressure.unindexed.Add(-in.location.Length)
 	t.total(func(c *totals) {
 		c.instances++
 		c.bytes += uint64(in.location.Length)

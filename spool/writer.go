@@ -22,6 +22,7 @@ type Writer struct {
 	parts   *parts
 	header  int
 	size    int64
+	counted int64 // of the spool's unindexed bytes, for this Writer
 	err     error
 	ended   bool
 	scanned bool
@@ -70,7 +71,7 @@ func (s *Spool) accepting() error {
 	if err := s.health.indexErr(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnhealthy, err)
 	}
-	if s.pressure.current(s) == LevelFull {
+	if s.pressure.forBegin(s) == LevelFull {
 		return ErrFull
 	}
 	return nil
@@ -139,7 +140,14 @@ func (w *Writer) Write(p []byte) (int, error) {
 		w.scanned = w.parts.scanner.Done()
 	}
 	w.size += int64(n)
+	w.count(int64(n))
 	return n, nil
+}
+
+// count adds to the bytes that are here but not in the index.
+func (w *Writer) count(n int64) {
+	w.counted += n
+	w.s.pressure.unindexed.Add(n)
 }
 
 // Size is the number of data set bytes taken so far.
@@ -184,6 +192,7 @@ func (w *Writer) Abort() {
 	}
 	w.ended = true
 	w.record.Abort()
+	w.count(-w.counted)
 	w.release()
 }
 

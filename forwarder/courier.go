@@ -38,6 +38,9 @@ type courier struct {
 	workers    int       // goroutines
 	running    int       // workers that may still take jobs
 	open       int       // associations established
+	serving    int       // of these, not about to be released
+	ends       int       // associations that ceased to serve
+	stalled    []*worker // whose requests are not answered promptly: see stall.go
 	idle       []*worker // wait for a job, the last to begin waiting last
 	claimed    int       // jobs leased and not completed
 	more       bool      // the queue may hold claimable jobs
@@ -50,7 +53,8 @@ type courier struct {
 	limit      Rate            // at present
 	limitUntil time.Time       // the calendar need not be asked before
 
-	waitingSince time.Time // the feed has not been empty since
+	waitingSince time.Time     // the feed has not been empty since
+	answerTook   time.Duration // to the last association request that nothing held up
 	sampledAt    time.Time
 	sampledBytes int64
 	goodput      float64 // bytes per second, smoothed
@@ -198,7 +202,7 @@ func (c *courier) room() int {
 		}
 		return 0
 	}
-	high := 2*c.share()*(c.running+1) + 16
+	high := 2*c.share()*(c.running-len(c.stalled)+1) + 16
 	if len(c.feed.entries) > high/2 {
 		return 0
 	}
@@ -320,7 +324,7 @@ func (c *courier) recruit(now time.Time) []*worker {
 // lacking returns how many workers to start.
 func (c *courier) lacking(now time.Time) int {
 	waiting := len(c.feed.entries)
-	if waiting == 0 || c.paused || c.breaker.state == BreakerOpen {
+	if waiting == 0 || c.paused || c.breaker.state == BreakerOpen || len(c.stalled) > 0 {
 		return 0
 	}
 	if c.open == 0 || c.breaker.state == BreakerHalfOpen {
@@ -354,7 +358,7 @@ func (c *courier) measure(now time.Time) time.Time {
 		c.goodput = 0
 	}
 	before := c.control.allowed(now)
-	c.control.sample(now, rate, len(c.feed.entries) > 0 && c.running >= before)
+	c.control.sample(now, rate, len(c.feed.entries) > 0 && len(c.stalled) == 0 && c.running >= before)
 	if allowed := c.control.allowed(now); allowed != before {
 		c.metrics.allowed.Set(float64(allowed))
 		c.kick()

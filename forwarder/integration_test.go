@@ -17,6 +17,7 @@ import (
 	"dcmgate/internal/synth"
 	"dcmgate/pdu"
 	"dcmgate/spool"
+	"dcmgate/transfer"
 )
 
 // archive is a destination on loopback: the real engine, with faults to
@@ -38,12 +39,18 @@ type archive struct {
 // serve runs the archive until the test ends and returns its address.
 func (a *archive) serve(t testing.TB) string {
 	t.Helper()
-	a.digests, a.copies = map[dicom.UID][32]byte{}, map[dicom.UID]int{}
-	server, err := dimse.NewServer(dimse.HandlerFunc(a.associate), dimse.ServerOptions{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	a.serveOn(t, l)
+	return l.Addr().String()
+}
+
+func (a *archive) serveOn(t testing.TB, l net.Listener) {
+	t.Helper()
+	a.digests, a.copies = map[dicom.UID][32]byte{}, map[dicom.UID]int{}
+	server, err := dimse.NewServer(dimse.HandlerFunc(a.associate), dimse.ServerOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +60,6 @@ func (a *archive) serve(t testing.TB) string {
 		_ = server.Close()
 		<-served
 	})
-	return l.Addr().String()
 }
 
 func (a *archive) associate(_ context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
@@ -125,9 +131,14 @@ func fill(t testing.TB, n int, sizes ...int) (*spool.Spool, map[dicom.UID][32]by
 // store commits an instance with a job.
 func store(t testing.TB, s *spool.Spool, o synth.Object) {
 	t.Helper()
+	storeAs(t, s, o, transfer.Pair{SOPClassUID: synth.CTImageStorage, TransferSyntaxUID: synth.ExplicitVRLittleEndian})
+}
+
+func storeAs(t testing.TB, s *spool.Spool, o synth.Object, pair transfer.Pair) {
+	t.Helper()
 	w, err := s.Begin(spool.Incoming{
-		SOPClassUID: synth.CTImageStorage, SOPInstanceUID: dicom.UID(o.SOPInstanceUID),
-		TransferSyntaxUID: synth.ExplicitVRLittleEndian, CallingAETitle: "CT1", CalledAETitle: "DCMGATE",
+		SOPClassUID: pair.SOPClassUID, SOPInstanceUID: dicom.UID(o.SOPInstanceUID),
+		TransferSyntaxUID: pair.TransferSyntaxUID, CallingAETitle: "CT1", CalledAETitle: "DCMGATE",
 	})
 	if err != nil {
 		t.Fatal(err)

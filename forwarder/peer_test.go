@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 type peer struct {
 	window  int                       // granted; 0 means 1
 	admits  int                       // associations at once; 0 any number
+	serves  int                       // the same, but it lets further requests wait
 	delay   time.Duration             // before each answer
 	latency time.Duration             // of establishing an association
 	dial    func(n int) error         // fails dials
@@ -33,6 +35,7 @@ type peer struct {
 	order    []dicom.UID
 	echoes   int
 	alive    []*link
+	queue    []chan struct{} // requests that wait, first come first served
 }
 
 // reply is what the destination does with a request.
@@ -58,6 +61,11 @@ func (p *peer) Dial(ctx context.Context, d Destination, contexts []pdu.Presentat
 			return nil, err
 		}
 	}
+	for p.serves > 0 && p.open >= p.serves {
+		if err := p.wait(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if p.admits > 0 && p.open >= p.admits {
 		return nil, &dimse.RejectError{Result: 2, Source: 3, Reason: 2}
 	}
@@ -72,6 +80,34 @@ func (p *peer) Dial(ctx context.Context, d Destination, contexts []pdu.Presentat
 	p.most = max(p.most, p.open)
 	p.alive = append(p.alive, l)
 	return l, nil
+}
+
+// wait waits until an association has ended. The lock is given up meanwhile.
+func (p *peer) wait(ctx context.Context) error {
+	turn := make(chan struct{})
+	p.queue = append(p.queue, turn)
+	p.mu.Unlock()
+	defer p.mu.Lock()
+	select {
+	case <-turn:
+		return nil
+	case <-ctx.Done():
+	}
+	p.do(func() {
+		if i := slices.Index(p.queue, turn); i >= 0 {
+			p.queue = slices.Delete(p.queue, i, i+1)
+		}
+	})
+	return ctx.Err()
+}
+
+// ended lets the first waiting request look whether it is its turn.
+func (p *peer) ended() {
+	p.open--
+	if len(p.queue) > 0 {
+		close(p.queue[0])
+		p.queue = p.queue[1:]
+	}
 }
 
 func (p *peer) do(f func()) {
@@ -123,7 +159,7 @@ func (l *link) end(err error) {
 	if l.err == nil {
 		l.err = err
 		close(l.done)
-		l.peer.do(func() { l.peer.open-- })
+		l.peer.do(l.peer.ended)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,13 +22,22 @@ type worker struct {
 	contexts []pdu.PresentationContext // proposed
 	ready    chan struct{}             // capacity 1
 
+	requested time.Time          // when the association was
+	cancel    context.CancelFunc // of the request; set before it can stall
+
 	// Guarded by the courier's lock.
 	carries  map[transfer.Pair]bool // proposed on this association
+	pledged  bool                   // counted in courier.served
 	waiting  bool                   // listed in courier.idle
 	retired  bool                   // takes no more
+	departed bool                   // counted in courier.workers no more
+	awaited  bool                   // the request is answered or has failed
 	broken   bool                   // its association's end has been accounted for
 	taken    int
 	answered int
+
+	endsBefore struct{ request, stall int } // courier.ends at these moments
+	beside     int                          // associations served while the request was stalled
 }
 
 // newWorker adds a worker to the crew; its run method must be called.
@@ -55,11 +65,35 @@ func (w *worker) propose() {
 	for _, pc := range w.contexts {
 		pair := transfer.Pair{SOPClassUID: dicom.UID(pc.AbstractSyntax), TransferSyntaxUID: dicom.UID(pc.TransferSyntaxes[0])}
 		w.carries[pair] = true
-		w.served[pair]++
 	}
+	w.pledge()
 	for _, e := range w.feed.entries {
 		if w.carries[e.Pair] {
 			e.passed = 0 // help is on the way
+		}
+	}
+}
+
+// pledge lets others count on the worker for what it carries; withdraw ends
+// that.
+func (w *worker) pledge() {
+	if w.pledged {
+		return
+	}
+	w.pledged = true
+	for pair := range w.carries {
+		w.served[pair]++
+	}
+}
+
+func (w *worker) withdraw() {
+	if !w.pledged {
+		return
+	}
+	w.pledged = false
+	for pair := range w.carries {
+		if w.served[pair]--; w.served[pair] == 0 {
+			delete(w.served, pair)
 		}
 	}
 }
@@ -99,8 +133,9 @@ func (w *worker) run(ctx context.Context) {
 }
 
 func (w *worker) dial(ctx context.Context) (transfer.Association, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.DialTimeout)
-	defer cancel()
+	ctx, w.cancel = context.WithTimeout(ctx, w.DialTimeout)
+	defer w.cancel()
+	defer w.watch()()
 	return w.dialer.Dial(ctx, w.Destination, w.contexts)
 }
 
@@ -191,10 +226,15 @@ func (w *worker) enough() bool {
 // mustMakeRoom reports whether another worker, with other contexts, would be
 // of more use in this one's place: because jobs pile up and it can carry none
 // of them, or because it has passed over the first one for too long. It holds
-// only where there may be no more workers, and for one worker at a time.
+// only where there may or can be no more workers, and for one worker at a time.
 func (w *worker) mustMakeRoom() bool {
-	waiting := len(w.feed.entries)
-	if waiting == 0 || w.running < w.workers || w.running < w.control.allowed(time.Now()) {
+	waiting, stalled := len(w.feed.entries), len(w.stalled) > 0
+	switch {
+	case w.running < w.workers:
+		return false // another is doing so
+	case stalled && !w.feed.any(w.carries):
+		return true
+	case waiting == 0 || w.running < w.control.allowed(time.Now()) && !stalled:
 		return false
 	}
 	first := w.feed.entries[0]
@@ -218,11 +258,8 @@ func (w *worker) retire() {
 	}
 	w.retired = true
 	w.running--
-	for pair := range w.carries {
-		if w.served[pair]--; w.served[pair] == 0 {
-			delete(w.served, pair)
-		}
-	}
+	w.withdraw()
+	w.unstall()
 	for i, other := range w.idle {
 		if other == w {
 			w.idle = append(w.idle[:i], w.idle[i+1:]...)
@@ -238,16 +275,30 @@ func (w *worker) resign() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.retire()
+	w.serving--
+	w.ends++
 	w.kick()
 }
 
-// leave ends the worker.
+// leave ends the worker. One that is idle may now have to make room, which it
+// did not as long as this one was about to.
 func (w *worker) leave() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.retire()
-	w.workers--
+	w.depart()
+	if len(w.idle) > 0 && len(w.feed.entries) > 0 {
+		w.wakeIdle(len(w.idle) - 1)
+	}
 	w.kick()
+}
+
+// depart takes the worker out of the crew.
+func (w *worker) depart() {
+	if !w.departed {
+		w.departed = true
+		w.workers--
+	}
 }
 
 // item makes the pump's item of a job.
@@ -306,6 +357,7 @@ func (w *worker) established(a transfer.Association) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.open++
+	w.accepted(time.Now())
 	w.metrics.dialed.Inc()
 	w.metrics.associations.Set(float64(w.open))
 	if !w.probe {
@@ -328,12 +380,20 @@ func (w *worker) closed(a transfer.Association) {
 func (w *worker) dialFailed(ctx context.Context, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.retired { // given up
+		return
+	}
 	w.metrics.dialFailed.Inc()
 	if ctx.Err() != nil {
 		return
 	}
 	now := time.Now()
 	failure := classifyDial(err)
+	if slices.Contains(w.stalled, w) && w.serving > 0 && timeout(err) {
+		w.limited(now, max(w.serving, w.beside))
+		w.breaker.postpone(now)
+		return
+	}
 	if failure.Busy && w.open > 0 {
 		w.control.refused(now, w.open)
 		w.breaker.postpone(now)

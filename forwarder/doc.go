@@ -27,7 +27,8 @@
 //   - The instance may pass later: it is sent again after a growing, jittered
 //     wait. Where this may be the instance's own fault, attempts are limited,
 //     but only count to the end once the destination has taken something else
-//     meanwhile; or else an ailing destination would get its queue parked.
+//     meanwhile, or, if this is all that fails, has answered a C-ECHO between
+//     two attempts; or else an ailing destination would get its queue parked.
 //   - The destination fails: its breaker counts. When it opens, leases are
 //     handed back and nothing is claimed until a probe succeeds. The probe is
 //     one instance over one association, or a C-ECHO if none waits. A
@@ -46,7 +47,9 @@
 // several more are opened at once, then a controller climbs the hill of
 // goodput: it tries a few more or one fewer and keeps what measures better.
 // Associations without work linger, the most recently used longest, and are
-// released.
+// released. If a destination leaves a further request unanswered, the idle ones
+// are released for it at once. Should that be what it waited for, no more than
+// the destination serves are opened for some minutes.
 //
 // # Locks and goroutines
 //

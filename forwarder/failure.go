@@ -58,8 +58,8 @@ type class struct {
 	Scope  scope
 	Action action
 	// Limited: after Policy.MaxAttempts such failures the instance is
-	// parked, provided the destination has taken others meanwhile. Failures
-	// that are not limited are retried for ever.
+	// parked, provided the destination has shown itself to be well meanwhile
+	// (see ledger.charge). Failures that are not limited are retried for ever.
 	Limited bool
 	// Busy: the destination works but admits no further association now.
 	Busy   bool

@@ -383,6 +383,39 @@ func TestPoisonAmongSteadyWorkIsParked(t *testing.T) {
 	})
 }
 
+// TestALonePoisonousInstance has nothing else to send to a destination that
+// aborts whenever the instances come. One of them is parked, because the
+// destination answers C-ECHO in between; of two either may be the sick one's
+// victim, and both are kept.
+func TestALonePoisonousInstance(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		instances int
+		echoes    bool
+		parked    int
+	}{{"alone", 1, true, 1}, {"alone, and no echo", 1, false, 0}, {"two", 2, true, 0}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &peer{
+					store:   func(dicom.UID) reply { return reply{breaks: errPeerAborts} },
+					refuses: func(pair transfer.Pair) bool { return !test.echoes && pair.SOPClassUID == dicom.VerificationSOPClass },
+				}
+				q := newMemQueue(t)
+				q.add("cloud", ctPair, test.instances, 10)
+				r := start(t, q, p, Destination{})
+				time.Sleep(24 * time.Hour)
+				if n := q.count(isParked); n != test.parked {
+					t.Errorf("%d parked, want %d; %d echoes", n, test.parked, p.echoes)
+				}
+				if j := q.job(1); test.parked > 0 && (j.code != "abort-user" || j.results < 10 || j.results > 15) {
+					t.Errorf("parked as %+v", j)
+				}
+				r.stop()
+			})
+		})
+	}
+}
+
 func TestStatuses(t *testing.T) {
 	for _, test := range []struct {
 		status  dimse.Status

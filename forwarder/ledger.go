@@ -11,6 +11,7 @@ import (
 type ledger struct {
 	last       *Trouble
 	deliveries uint64
+	echoes     uint64 // C-ECHOs answered with success
 	blamed     map[uint64]blame
 	logged     map[string]repetition
 }
@@ -19,6 +20,7 @@ type ledger struct {
 type blame struct {
 	attempts   int
 	deliveries uint64 // of the destination at the first failure
+	echoes     uint64 // at the last failure
 }
 
 // repetition is a log line that is being counted.
@@ -40,8 +42,11 @@ func newLedger() ledger {
 }
 
 // charge counts a limited failure of a job. It returns how many there were
-// and whether the destination has taken others meanwhile.
-func (l *ledger) charge(job uint64) (attempts int, others bool) {
+// and whether the destination has shown meanwhile that the job is at fault: it
+// has taken others, or, where this is the only job that fails, it has answered
+// a C-ECHO since the failure before. Of several that fail an echo clears none:
+// a destination that answers it may still be unable to store anything.
+func (l *ledger) charge(job uint64) (attempts int, guilty bool) {
 	b, known := l.blamed[job]
 	if !known {
 		if len(l.blamed) >= maxBlamed {
@@ -50,8 +55,10 @@ func (l *ledger) charge(job uint64) (attempts int, others bool) {
 		b.deliveries = l.deliveries
 	}
 	b.attempts++
+	verified := b.attempts > 1 && l.echoes > b.echoes && len(l.blamed) == 1
+	b.echoes = l.echoes
 	l.blamed[job] = b
-	return b.attempts, l.deliveries > b.deliveries
+	return b.attempts, verified || l.deliveries > b.deliveries
 }
 
 // note keeps a failure for the status.

@@ -147,13 +147,12 @@ func (c *courier) released(e *entry) Result {
 }
 
 // blame charges an attempt to the job. A limited failure parks it in the end,
-// but only if the destination has taken another instance since this one
-// failed first: a destination that fails with everything must not get its
-// whole queue parked.
+// but only if the destination has meanwhile shown itself to be well: one that
+// fails with everything must not get its whole queue parked.
 func (c *courier) blame(now time.Time, e *entry, f failure) Result {
 	if f.Limited {
-		attempts, others := c.ledger.charge(e.ID)
-		if attempts >= c.Policy.MaxAttempts && others {
+		attempts, guilty := c.ledger.charge(e.ID)
+		if attempts >= c.Policy.MaxAttempts && guilty {
 			f.Detail = fmt.Sprintf("%d attempts, the last: %s", attempts, f.Detail)
 			return c.parked(now, e, f)
 		}

@@ -155,15 +155,21 @@ func (w *worker) pump(ctx context.Context, a transfer.Association) error {
 // not accept the Verification SOP Class has shown enough by accepting the
 // association.
 func (w *worker) echo(ctx context.Context, a transfer.Association) error {
+	verified := false
 	if _, ok := a.Accepted(dicom.VerificationSOPClass, dicom.ImplicitVRLittleEndian); ok {
 		ctx, cancel := context.WithTimeout(ctx, w.DialTimeout)
 		defer cancel()
-		if _, err := a.Echo(ctx); err != nil {
+		status, err := a.Echo(ctx)
+		if err != nil {
 			return err
 		}
+		verified = status == dimse.StatusSuccess
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if verified {
+		w.ledger.echoes++
+	}
 	w.works()
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"dcmgate/spool/segment"
@@ -55,13 +56,19 @@ func (w *Writer) store(jobs []jobEntry) (Receipt, error) {
 		in, err := w.s.Instance(d.prior)
 		switch {
 		case err == nil && in.State == InstanceStored:
-			return Receipt{Instance: in, Outcome: Duplicate}, nil
+			there, err := w.s.stillThere(&in)
+			if err != nil {
+				return Receipt{}, fmt.Errorf("look at the stored copy: %w", err)
+			}
+			if there {
+				return Receipt{Instance: in, Outcome: Duplicate}, nil
+			}
 		case errors.Is(err, ErrNotFound): // the index contradicts itself: store rather than trust it
 			missing = d.prior
 		case err != nil:
 			return Receipt{}, err
 		}
-		// Else it was evicted after the decision, which is therefore taken again.
+		// Else it is damaged, or was evicted after the decision, which is therefore taken again.
 	}
 }
 
@@ -110,10 +117,10 @@ func (s *Spool) decide(in *Instance, jobs []jobEntry, missing InstanceID) (decis
 func judge(txn *badger.Txn, vs []version, in *Instance, jobs []jobEntry, arriving bool) (decision, []jobEntry, error) {
 	same, ok := findContent(vs, in.Digest, string(in.TransferSyntaxUID))
 	switch {
-	case ok && !same.evicted:
+	case ok && same.present():
 		return decision{outcome: Duplicate, prior: same.id}, nil, nil
 	case ok:
-		jobs, err := undelivered(txn, same.id, jobs)
+		jobs, err := inherit(txn, same.id, jobs)
 		return decision{outcome: Restored, prior: same.id}, jobs, err
 	case len(vs) > 0 || arriving:
 		return decision{outcome: NewVersion}, jobs, nil
@@ -121,16 +128,30 @@ func judge(txn *badger.Txn, vs []version, in *Instance, jobs []jobEntry, arrivin
 	return decision{outcome: Stored}, jobs, nil
 }
 
-// undelivered marks the jobs that an evicted copy of the instance had delivered already.
-func undelivered(txn *badger.Txn, prior InstanceID, jobs []jobEntry) ([]jobEntry, error) {
-	out := make([]jobEntry, len(jobs))
-	for i, j := range jobs {
+// inherit marks the jobs that the copy before had delivered already, and adds those that it still has to do for
+// destinations that nobody asks for any more: a damaged copy has some.
+func inherit(txn *badger.Txn, prior InstanceID, jobs []jobEntry) ([]jobEntry, error) {
+	out := slices.Clone(jobs)
+	for i, j := range out {
 		r, ok, err := readJob(txn, prior, j.destination)
 		if err != nil {
 			return nil, err
 		}
-		j.delivered = ok && r.state == JobDelivered
-		out[i] = j
+		out[i].delivered = ok && r.state == JobDelivered
+	}
+	before, err := readEntry(txn, prior)
+	if err != nil {
+		return out, skipMissing(err)
+	}
+	for _, j := range before.jobs {
+		r, ok, err := readJob(txn, prior, j.destination)
+		if err != nil {
+			return nil, err
+		}
+		listed := slices.ContainsFunc(jobs, func(o jobEntry) bool { return o.destination == j.destination })
+		if ok && !r.state.terminal() && !listed && len(out) < MaxJobs {
+			out = append(out, jobEntry{destination: j.destination, class: j.class})
+		}
 	}
 	return out, nil
 }

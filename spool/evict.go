@@ -246,7 +246,9 @@ func (t *tx) bury(in *Instance) error {
 	t.set(versionsKey(k), appendVersions(nil, setVersion(vs, in.version())))
 	t.set(entryKey(in.ID), appendEntry(nil, in))
 	t.set(tombstoneKey(in), nil)
-	t.delete(placeKey(in.location.Segment, in.location.Offset))
+	if err := t.vacate(in); err != nil {
+		return err
+	}
 	t.segmentUse(in.location, func(u *segmentUse) {
 		u.live--
 		u.bytes -= in.location.Length
@@ -258,6 +260,17 @@ func (t *tx) bury(in *Instance) error {
 	})
 	t.change(ChangeEvicted, in.ID)
 	return nil
+}
+
+// vacate removes the key of the instance's place, unless another has it: a segment whose file was taken away may have
+// a successor of the same number.
+func (t *tx) vacate(in *Instance) error {
+	key := placeKey(in.location.Segment, in.location.Offset)
+	value, ok, err := get(t.txn, key)
+	if err == nil && ok && len(value) == 8 && idAt(value) == in.ID {
+		t.delete(key)
+	}
+	return err
 }
 
 // recycleDead takes segments out of use in which nothing lives. A segment counts as dead only if the index knows all of

@@ -92,8 +92,11 @@ const (
 	FlagTrimmed
 	// FlagNewVersion: another content was stored under the same UIDs before.
 	FlagNewVersion
-	// FlagRestored: the same content had been stored and evicted before.
+	// FlagRestored: the same content had been stored and evicted, or damaged, before.
 	FlagRestored
+	// FlagDamaged: the record on disk is not whole. The instance is not delivered, and the next copy that comes is stored
+	// in its place.
+	FlagDamaged
 )
 
 // InstanceState says whether the bytes are there.
@@ -141,7 +144,7 @@ type Instance struct {
 	Metadata Metadata
 
 	jobs     []jobEntry // as decided when it was stored
-	restores InstanceID // the evicted copy that this one replaces
+	restores InstanceID // the evicted or damaged copy that this one replaces
 	location segment.Location
 }
 
@@ -172,7 +175,7 @@ const (
 	Duplicate
 	// NewVersion: other content under the same UIDs; both are kept, the new one has its jobs.
 	NewVersion
-	// Restored: the same content was stored, delivered and evicted before; its bytes are back, and jobs exist only
+	// Restored: the same content was stored before and evicted or damaged; its bytes are back, and jobs exist only
 	// for destinations that it was never delivered to.
 	Restored
 )

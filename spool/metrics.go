@@ -44,7 +44,7 @@ func newInstruments(s *Spool) *instruments {
 		bytes:       counter("dcmgate_received_bytes_total", "Data set bytes of the instances stored."),
 		duplicates:  counter("dcmgate_duplicates_total", "Instances acknowledged without a write because the same content was stored already."),
 		newVersions: counter("dcmgate_new_versions_total", "Instances stored with other content under UIDs that were known."),
-		restored:    counter("dcmgate_restored_total", "Instances stored again after the same content had been evicted."),
+		restored:    counter("dcmgate_restored_total", "Instances stored again after the same content had been evicted or was damaged."),
 		evictions:   counter("dcmgate_evictions_total", "Instances whose bytes were given up after delivery."),
 		flagged: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dcmgate_instances_flagged_total",
 			Help: "Instances stored although something is odd about them, by what it is."}, []string{"flag"}),

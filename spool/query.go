@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"syscall"
 
 	"dcmgate/dicom"
 	"dcmgate/spool/segment"
@@ -137,11 +138,13 @@ func (s *Spool) page(prefix, start []byte) (page []*Instance, next []byte, err e
 // Reader reads a stored instance: the whole Part 10 file, or its data set. ReadAt may be called by many goroutines. While
 // it is open, the bytes stay, whatever happens to the instance.
 type Reader struct {
+	s       *Spool
 	in      Instance
 	payload *segment.Payload
 }
 
-// Open opens an instance. Errors: ErrNotFound, ErrEvicted, and segment.ErrDamaged where the record's header is not whole.
+// Open opens an instance. Errors: ErrNotFound, ErrEvicted, and segment.ErrDamaged where the record's header is not whole
+// or the instance is known to be damaged.
 func (s *Spool) Open(id InstanceID) (*Reader, error) {
 	in, err := s.instance(id)
 	if err != nil {
@@ -154,27 +157,39 @@ func (s *Spool) openInstance(in *Instance) (*Reader, error) {
 	if in.State != InstanceStored {
 		return nil, ErrEvicted
 	}
+	if in.damaged() {
+		return nil, fmt.Errorf("open instance %s: %w", in.ID, segment.ErrDamaged)
+	}
 	p, err := s.payloads.OpenPayload(in.location)
+	s.suspect(in, err)
 	if errors.Is(err, segment.ErrGone) {
 		return nil, fmt.Errorf("%w: %w", ErrEvicted, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open instance %s: %w", in.ID, err)
 	}
-	return &Reader{in: *in, payload: p}, nil
+	return &Reader{s: s, in: *in, payload: p}, nil
 }
 
 // Instance returns what the Reader was opened for.
 func (r *Reader) Instance() Instance { return r.in }
 
 // ReadAt implements io.ReaderAt over the Part 10 file.
-func (r *Reader) ReadAt(p []byte, off int64) (int, error) { return r.payload.ReadAt(p, off) }
+func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
+	n, err := r.payload.ReadAt(p, off)
+	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EIO) {
+		r.s.suspect(&r.in, segment.ErrDamaged)
+	}
+	return n, err
+}
 
 // WriteTo writes the Part 10 file to w, with sendfile where w is a *net.TCPConn.
 func (r *Reader) WriteTo(w io.Writer) (int64, error) { return r.payload.WriteTo(w) }
 
 // DataSet reads the data set alone, as it was received.
-func (r *Reader) DataSet() *io.SectionReader { return r.payload.DataSet() }
+func (r *Reader) DataSet() *io.SectionReader {
+	return io.NewSectionReader(r, r.HeaderLength(), r.Size()-r.HeaderLength())
+}
 
 // Size is the length of the Part 10 file in bytes.
 func (r *Reader) Size() int64 { return r.payload.Size() }

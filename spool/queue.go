@@ -85,9 +85,11 @@ func (q *queue) carried() {
 	q.mu.Unlock()
 }
 
-// purged uncounts a job whose record is gone.
-func (q *queue) purged(state JobState) {
+// purged forgets a job whose record is gone. A claim of it ends here; its outcome is of no interest.
+func (q *queue) purged(id InstanceID, state JobState) {
 	q.mu.Lock()
+	delete(q.leases, id)
+	q.forget(id)
 	*q.counts.of(state)--
 	q.mu.Unlock()
 }

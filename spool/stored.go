@@ -54,8 +54,9 @@ func (o *storedOp) addJobs(t *tx) (open bool) {
 	return open
 }
 
-// replaceRestored drops the custody record of the evicted copy that this instance restores; its delivered outcomes are
-// among the new one's jobs.
+// replaceRestored drops the custody record of the evicted copy that this instance restores, or the damaged copy; its
+// delivered outcomes, and what is still to be sent, are among the new one's jobs. While an index is rebuilt the copy that
+// was replaced may seem whole; it goes all the same.
 func (o *storedOp) replaceRestored(t *tx, k identity) error {
 	if o.in.restores == 0 {
 		return nil
@@ -68,7 +69,7 @@ func (o *storedOp) replaceRestored(t *tx, k identity) error {
 		return err
 	}
 	if old.State != InstanceEvicted {
-		return nil
+		return o.s.discard(t, old, k)
 	}
 	return o.s.purge(t, old, k)
 }
@@ -119,7 +120,7 @@ func (s *Spool) purgeJob(t *tx, id InstanceID, destination string, r *jobRecord)
 	}
 	t.count(destination, r.state, 0)
 	state := r.state
-	t.onDurable(func() { s.queue(destination).purged(state) })
+	t.onDurable(func() { s.queue(destination).purged(id, state) })
 }
 
 // identity is what deduplication goes by.
@@ -128,7 +129,8 @@ func (in *Instance) identity() identity {
 }
 
 func (in *Instance) version() version {
-	return version{id: in.ID, evicted: in.State == InstanceEvicted, digest: in.Digest, syntax: string(in.TransferSyntaxUID)}
+	evicted := in.State == InstanceEvicted
+	return version{id: in.ID, evicted: evicted, damaged: !evicted && in.damaged(), digest: in.Digest, syntax: string(in.TransferSyntaxUID)}
 }
 
 // kindOfFlags tells which change storing the instance was.

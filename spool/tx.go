@@ -130,11 +130,15 @@ func (t *tx) count(destination string, from, to JobState) {
 	t.destinations[destination] = struct{}{}
 }
 
-// segmentUse changes the accounts of the segment that l lies in. A new generation begins with empty accounts.
+// segmentUse changes the accounts of the segment that l lies in. A new generation begins with empty accounts, and what
+// belongs to an earlier one, whose file was taken away, changes nothing in it.
 func (t *tx) segmentUse(l segment.Location, change func(*segmentUse)) {
 	t.ledger.mu.Lock()
 	defer t.ledger.mu.Unlock()
 	u := t.ledger.segments[l.Segment]
+	if u != nil && u.checkpoint.Generation > l.Generation {
+		return
+	}
 	if u == nil || u.checkpoint.Generation != l.Generation {
 		u = &segmentUse{checkpoint: segment.Checkpoint{Generation: l.Generation}}
 		t.ledger.segments[l.Segment] = u

@@ -38,8 +38,9 @@ func (r *Report) problem(in *Instance, format string, args ...any) {
 }
 
 // Verify reads every stored instance back, compares it with its digest, and checks that index and segments agree. It may
-// run while the spool works; what is stored or evicted meanwhile is left out. The error is of Verify itself; what is
-// wrong with the spool is in the Report.
+// run while the spool works; what is stored or evicted meanwhile is left out. Instances that are damaged are marked
+// (FlagDamaged), which is all that Verify changes: a copy that comes is stored in their place from then on. The error is
+// of Verify itself; what is wrong with the spool is in the Report.
 func (s *Spool) Verify(ctx context.Context, progress func(done, total int64)) (Report, error) {
 	began := time.Now()
 	var r Report
@@ -168,7 +169,12 @@ func (s *Spool) entryPage(start []byte) (page []*Instance, next []byte, err erro
 
 // verifyInstance checks one instance. Only failures to read the index are errors.
 func (s *Spool) verifyInstance(in *Instance, r *Report) error {
-	what := s.damageOf(in)
+	what, damaged := s.damageOf(in)
+	if damaged != in.damaged() && (damaged || what == "") {
+		if err := s.noteDamage(in, damaged); err != nil {
+			return err
+		}
+	}
 	if what == "" {
 		var err error
 		if what, err = s.strayKeys(in); err != nil {
@@ -186,25 +192,26 @@ func (s *Spool) verifyInstance(in *Instance, r *Report) error {
 	return nil
 }
 
-// damageOf reads the record and compares it with the index.
-func (s *Spool) damageOf(in *Instance) string {
+// damageOf reads the record and compares it with the index. damaged is false if it could not be read for another reason
+// than its bytes.
+func (s *Spool) damageOf(in *Instance) (what string, damaged bool) {
 	if err := s.payloads.Verify(in.location); err != nil {
-		return err.Error()
+		return err.Error(), lost(err)
 	}
 	record, err := s.payloads.ReadRecord(in.location)
 	if err != nil {
-		return err.Error()
+		return err.Error(), lost(err)
 	}
 	kept, err := instanceOfRecord(record)
 	switch {
 	case err != nil:
-		return "metadata of the record cannot be understood"
+		return "metadata of the record cannot be understood", true
 	case record.Digest != in.Digest:
-		return "digest of the record is not that of the index"
+		return "digest of the record is not that of the index", true
 	case kept.ID != in.ID:
-		return fmt.Sprintf("record belongs to instance %s", kept.ID)
+		return fmt.Sprintf("record belongs to instance %s", kept.ID), true
 	}
-	return ""
+	return "", false
 }
 
 // strayKeys looks for the keys that should lead to an instance.

@@ -10,15 +10,36 @@ const maxVersions = 64
 type version struct {
 	id      InstanceID
 	evicted bool
+	damaged bool
 	digest  [32]byte
 	syntax  string
 }
 
-// appendVersions encodes the value of a u key: per version id8, evicted1, digest32, transfer syntax.
+// present tells whether the version's bytes are there, as far as is known.
+func (v version) present() bool { return !v.evicted && !v.damaged }
+
+// What the state of a version is encoded as.
+const (
+	versionPresent = iota
+	versionEvicted
+	versionDamaged
+)
+
+func (v version) state() byte {
+	switch {
+	case v.evicted:
+		return versionEvicted
+	case v.damaged:
+		return versionDamaged
+	}
+	return versionPresent
+}
+
+// appendVersions encodes the value of a u key: per version id8, state1, digest32, transfer syntax.
 func appendVersions(b []byte, vs []version) []byte {
 	for _, v := range vs {
 		b = binary.BigEndian.AppendUint64(b, uint64(v.id))
-		b = append(b, boolByte(v.evicted))
+		b = append(b, v.state())
 		b = append(b, v.digest[:]...)
 		b = appendString(b, v.syntax)
 	}
@@ -29,7 +50,9 @@ func decodeVersions(b []byte) ([]version, error) {
 	d := decoder{b: b}
 	var vs []version
 	for len(d.b) > 0 && !d.bad {
-		v := version{id: InstanceID(d.uint64()), evicted: d.byte() == 1}
+		v := version{id: InstanceID(d.uint64())}
+		state := d.byte()
+		v.evicted, v.damaged = state == versionEvicted, state == versionDamaged
 		copy(v.digest[:], d.take(32))
 		v.syntax = d.str()
 		vs = append(vs, v)
@@ -61,12 +84,12 @@ func withoutVersion(vs []version, id InstanceID) []version {
 	return vs
 }
 
-// findContent returns the version with this content; a stored one before an evicted one.
+// findContent returns the version with this content; one whose bytes are there before one that is evicted or damaged.
 func findContent(vs []version, digest [32]byte, syntax string) (version, bool) {
 	var found version
 	ok := false
 	for _, v := range vs {
-		if v.digest == digest && v.syntax == syntax && (!ok || !v.evicted) {
+		if v.digest == digest && v.syntax == syntax && (!ok || v.present()) {
 			found, ok = v, true
 		}
 	}

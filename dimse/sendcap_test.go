@@ -16,10 +16,10 @@ func TestPDataTFKeepsToTheCap(t *testing.T) {
 		{0, 4096, 4096}, {1 << 20, 4096, 4096}, {16384, 1 << 20, 16384}, {16384, 0, 16384}, {16384, 1018, 1018}, {65536, 65536, 65536},
 	} {
 		t.Run(fmt.Sprint(test.peer, " ", test.cap), func(t *testing.T) {
-			var longest uint32
+			taken := make(chan uint32, 1)
 			address := scriptedAcceptor(t, func(p *scripted) {
 				p.acceptUpTo(test.peer)
-				longest = p.takeStore()
+				taken <- p.takeStore()
 				p.send(pdata(pdv(3, commandLast, storeResponse())))
 			})
 			a := dial(t, address, func(d *Dialer, _ *Proposal) { d.MaximumSentLength = test.cap })
@@ -30,7 +30,7 @@ func TestPDataTFKeepsToTheCap(t *testing.T) {
 			if _, err := a.Store(t.Context(), storeRequest(ctContext(t, a), o)); err != nil {
 				t.Fatal(err)
 			}
-			if longest != test.longest {
+			if longest := <-taken; longest != test.longest {
 				t.Errorf("the longest P-DATA-TF had %d bytes, want %d", longest, test.longest)
 			}
 		})

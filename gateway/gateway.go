@@ -130,7 +130,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if err := os.MkdirAll(g.cfg.DataDir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory: %w", err)
 	}
-	if p.spool, err = spool.Open(g.cfg.DataDir, servingOptions(g.cfg, g.log, g.registry)); err != nil {
+	if p.spool, err = g.openSpool(lockWait); err != nil {
 		return nil, fmt.Errorf("spool in %s: %w", g.cfg.DataDir, err)
 	}
 	if p.forward, err = g.newForwarder(p.spool); err != nil {
@@ -144,6 +144,23 @@ func (g *Gateway) open() (_ *parts, err error) {
 		return nil, err
 	}
 	return p, g.listen(p)
+}
+
+// lockWait is how long a starting gateway waits for a spool that somebody else has open: `dcmgate status` or `queue` for
+// an instant, or a gateway that is about to end.
+const (
+	lockWait = 5 * time.Second
+	lockPoll = 50 * time.Millisecond
+)
+
+func (g *Gateway) openSpool(wait time.Duration) (*spool.Spool, error) {
+	for ; ; wait -= lockPoll {
+		s, err := spool.Open(g.cfg.DataDir, servingOptions(g.cfg, g.log, g.registry))
+		if !errors.Is(err, spool.ErrLocked) || wait <= 0 {
+			return s, err
+		}
+		time.Sleep(lockPoll)
+	}
 }
 
 // listen opens the sockets, those for people first.

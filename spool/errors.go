@@ -1,6 +1,10 @@
 package spool
 
-import "errors"
+import (
+	"errors"
+
+	"dcmgate/spool/segment"
+)
 
 var (
 	// ErrFull says that there is no room for another instance. As a rule Begin gives it, before anything is stored; a
@@ -27,4 +31,6 @@ var (
 	// ErrChangesPruned says that the changes asked for are no longer kept; the reader has to start again from the
 	// instances.
 	ErrChangesPruned = errors.New("spool: changes no longer kept")
+	// ErrLocked says that another process has the spool open.
+	ErrLocked = segment.ErrLocked
 )

@@ -324,11 +324,11 @@ func (s *Spool) Close() error {
 
 func (s *Spool) closeParts() error {
 	var errs []error
-	if s.payloads != nil {
-		errs = append(errs, s.payloads.Close())
-	}
 	if s.db != nil {
 		errs = append(errs, s.db.Close())
+	}
+	if s.payloads != nil { // last: who gets its lock finds the index free
+		errs = append(errs, s.payloads.Close())
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("close spool: %w", err)

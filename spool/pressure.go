@@ -40,6 +40,8 @@ const (
 	hysteresisPercent                 = 125
 	// evaluateEvery bounds how long Begin trusts the last look at the disk: at 1 GB/s this is 50 MB.
 	evaluateEvery = 50 * time.Millisecond
+	// evaluateNear is the same where the quota is near.
+	evaluateNear = time.Millisecond
 	// fullAfterNoSpace is how long a write that met a full disk keeps the spool full at least.
 	fullAfterNoSpace = time.Second
 )
@@ -77,10 +79,14 @@ func (p *pressure) current(s *Spool) Level {
 }
 
 // forBegin is current, but does not trust an evaluation made before the last instances: near the quota it evaluates again,
-// so that the quota is exceeded by no more than what was let in before.
+// so that no step is left out and the quota is exceeded by no more than what was let in before.
 func (p *pressure) forBegin(s *Spool) Level {
-	if p.quota > 0 && Level(p.level.Load()) != LevelFull && p.quotaRoom(s, s.ledger.snapshot()) <= min(p.quota/fullShare, fullBytes) {
-		p.evaluate(s)
+	if p.quota > 0 && Level(p.level.Load()) != LevelFull {
+		room := p.quotaRoom(s, s.ledger.snapshot())
+		stale := time.Now().UnixNano() >= p.next.Load()-int64(evaluateEvery-evaluateNear)
+		if room <= min(p.quota/fullShare, fullBytes) || stale && room <= min(p.quota/slowShare, slowBytes) {
+			p.evaluate(s)
+		}
 	}
 	return p.current(s)
 }

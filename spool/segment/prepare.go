@@ -13,11 +13,11 @@ const (
 	prepareQuiet = 2 * time.Second
 )
 
-// Prepare makes one segment for the pool ahead of need and fills it with zeros, no faster than bytesPerSecond and
-// only while no writer has been open for two seconds, counted from Replay: overwriting blocks that were written before takes half the time of writing new ones,
-// since the file system has nothing to record. It returns false if it is not the time, if the pool has no room for
-// another, or the disk less than ten times as much free. It blocks until the segment is ready or ctx ends; the caller owns its goroutine, and
-// ends it before Close.
+// Prepare makes one segment for the pool ahead of need and fills it with zeros, no faster than bytesPerSecond and only
+// while no writer has been open for two seconds, counted from Replay: overwriting blocks that were written before takes
+// half the time of writing new ones, since the file system has nothing to record. It returns false if it is not the time,
+// if the pool has no room for another, or the disk less than ten times as much free. It blocks until the segment is ready
+// or ctx ends; the caller owns its goroutine, and ends it before Close.
 func (s *Store) Prepare(ctx context.Context, bytesPerSecond int64) (bool, error) {
 	g, f, err := s.beginPrepare()
 	if g == nil || err != nil {
@@ -68,6 +68,9 @@ func (s *Store) zeroFill(ctx context.Context, f file, bytesPerSecond int64) erro
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-pace.C:
+		}
+		if err := ctx.Err(); err != nil { // both may have been ready
+			return err
 		}
 		s.mu.Lock()
 		quiet := s.quiet()

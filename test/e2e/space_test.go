@@ -231,7 +231,7 @@ func fillUp(t *testing.T, g *gate, m *modality, associations int) (steps []strin
 // A700; nothing acknowledged is lost, not even through a restart on the full disk; and when the destination is back, all of
 // it arrives and there is room again.
 func TestFullDisk(t *testing.T) {
-	disk := smallDisk(t, 400<<20)
+	disk := smallDisk(t, 600<<20)
 	destinationAddress := peertest.Address(t)
 	g := newGate(t, "spool: {min_free: 64MiB, segment_size: 16MiB}\n",
 		destination{name: "cloud", aeTitle: "CLOUD", address: destinationAddress, more: "retry: {initial: 100ms, max: 500ms}"})

@@ -319,29 +319,6 @@ func TestDamageIsFound(t *testing.T) {
 	g.lives(t)
 }
 
-// TestDamageIsNotDelivered wants nothing delivered, and certainly not called delivered, that is not what was acknowledged.
-func TestDamageIsNotDelivered(t *testing.T) {
-	address := peertest.Address(t)
-	g, m, victim := damaged(t, address)
-	cloud, _, err := archive.Listen(address, archive.Options{Window: 8})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer cloud.Close()
-	g.start(t)
-	peertest.Eventually(t, 20*time.Second, "each delivered or parked", func() bool {
-		return g.metric(t, "dcmgate_instances_delivered_total")+g.metric(t, "dcmgate_jobs", `state="parked"`) == 10
-	})
-	for uid, sum := range m.acked {
-		if e, ok := cloud.Lookup(uid); ok && e.Digest != sum {
-			t.Errorf("%s was delivered with other bytes than were acknowledged", uid)
-		} else if !ok && uid != victim {
-			t.Errorf("%s was not delivered", uid)
-		}
-	}
-	g.lives(t)
-}
-
 // flip changes one byte of the pixel data of the instance whose SOP Instance UID comes before it in a segment.
 func flip(t testing.TB, dir string, sop, pixels []byte) {
 	t.Helper()

@@ -23,6 +23,8 @@ import (
 //	n name 0 study8               empty: studies by Patient's Name (0010,0010), folded, at most 64 bytes
 //	a accession 0 study8          empty: studies by Accession Number (0008,0050), folded
 //	d date 0 study8               empty: studies by Study Date (0008,0020), YYYYMMDD
+//	b patient ID 0 study8         empty: studies by Patient ID in its own order, folded, for what begins with it (arrivals.go)
+//	r first8(ms) study8           empty: studies by when the first of their instances was received (arrivals.go)
 //	j iid8 destination            job: state, attempts, last error (jobrecord.go)
 //	q destination 0 class1 iid8   empty: pending jobs that may be claimed at once
 //	w destination 0 due8 class1 iid8  empty: pending jobs that wait until due (Unix milliseconds)
@@ -42,6 +44,8 @@ const (
 	kindName      = 'n'
 	kindAccession = 'a'
 	kindDate      = 'd'
+	kindPatientID = 'b'
+	kindArrival   = 'r'
 	kindJob       = 'j'
 	kindReady     = 'q'
 	kindWaiting   = 'w'

@@ -60,6 +60,7 @@ type segmentUse struct {
 const (
 	metaTotals      = "totals"
 	metaFormat      = "format"
+	metaArrivals    = "arrivals"
 	metaDestination = "d"
 )
 

@@ -148,6 +148,9 @@ func (s *Spool) openParts(openSegments openPayloads) (err error) {
 	if err := s.markFormat(); err != nil {
 		return err
 	}
+	if err := fillArrivals(s.db); err != nil {
+		return err
+	}
 	s.ids.raise(InstanceID(s.ledger.snapshot().highest))
 	for name, counts := range s.ledger.destinationCounts() {
 		s.queues[name] = newQueue(name, s.db, &s.o, counts)

@@ -146,14 +146,14 @@ func (t *tx) addToTree(in *Instance) error {
 		return err
 	}
 	t.set(treeKey(k.study, k.series, in.ID), nil)
-	modality := clip(trimPadding(string(in.Metadata.Raw(dicom.TagModality))), 16)
+	modality := in.Metadata.modality()
 	ms := in.Received.UnixMilli()
 	if series.instances == 0 {
 		study.series++
 		series.first = ms
 	}
 	if study.instances == 0 {
-		study.first = ms
+		t.arrive(k.study, study, ms)
 	}
 	series.instances++
 	study.instances++
@@ -186,7 +186,9 @@ func (t *tx) addTextKeys(id hash8, study *studyRecord, in *Instance) {
 		}
 		if !slices.Contains(study.textKeys, k) {
 			study.textKeys = append(study.textKeys, k)
-			t.set(expandTextKey(k, id), nil)
+			for _, key := range expandTextKey(k, id) {
+				t.set(key, nil)
+			}
 		}
 	}
 }
@@ -204,15 +206,16 @@ func textKeys(m *Metadata) []string {
 		add(kindName, foldText(group))
 	}
 	add(kindAccession, foldText(m.Text(dicom.TagAccessionNumber)))
-	add(kindDate, foldText(m.Text(dicom.TagStudyDate)))
+	add(kindDate, foldText(strings.ReplaceAll(m.Text(dicom.TagStudyDate), ".", ""))) // PS3.5 6.2: once YYYY.MM.DD
 	return keys
 }
 
-func expandTextKey(k string, study hash8) []byte {
+// expandTextKey gives the keys of the index that stand for one of textKeys.
+func expandTextKey(k string, study hash8) [][]byte {
 	if k[0] == kindPatient {
-		return patientKey(hashOf(k[1:]), study)
+		return [][]byte{patientKey(hashOf(k[1:]), study), textKey(kindPatientID, k[1:], study)}
 	}
-	return textKey(k[0], k[1:], study)
+	return [][]byte{textKey(k[0], k[1:], study)}
 }
 
 // removeFromTree takes an evicted instance out; what becomes empty goes with it.
@@ -263,8 +266,11 @@ func (t *tx) finishTree() {
 			continue
 		}
 		t.delete(studyKey(id))
+		t.delete(arrivalKey(r.first, id))
 		for _, k := range r.textKeys {
-			t.delete(expandTextKey(k, id))
+			for _, key := range expandTextKey(k, id) {
+				t.delete(key)
+			}
 		}
 	}
 	for id, r := range t.series {

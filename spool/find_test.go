@@ -1,0 +1,379 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dcmgate/dicom"
+	"dcmgate/internal/synth"
+)
+
+// described is an instance as a query sees it.
+type described struct {
+	study, series, sop                       string
+	name, patient, accession, date, modality string
+}
+
+func (d described) object(t testing.TB) synth.Object {
+	t.Helper()
+	var elements []dicom.DataElement
+	for _, e := range []struct {
+		tag   dicom.Tag
+		vr, v string
+	}{
+		{dicom.TagSpecificCharacterSet, "CS", "ISO_IR 192"}, {dicom.TagSOPClassUID, "UI", synth.CTImageStorage}, {dicom.TagSOPInstanceUID, "UI", d.sop},
+		{dicom.TagStudyDate, "DA", d.date}, {dicom.TagAccessionNumber, "SH", d.accession}, {dicom.TagModality, "CS", d.modality},
+		{dicom.TagPatientName, "PN", d.name}, {dicom.TagPatientID, "LO", d.patient},
+		{dicom.TagStudyInstanceUID, "UI", d.study}, {dicom.TagSeriesInstanceUID, "UI", d.series},
+	} {
+		elements = append(elements, dicom.DataElement{Tag: e.tag, VR: e.vr, Value: []byte(e.v)})
+	}
+	data, err := dicom.EncodeElements(elements, dicom.ExplicitVRLittleEndian)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return synth.Object{SOPInstanceUID: d.sop, Data: data}
+}
+
+// ward are studies whose order of arrival is that of the list.
+var ward = []described{
+	{"1.1", "1.1.1", "1.1.1.1", "WANG^XIAODONG=王^小东", "P1", "A1", "20240101", "CT"},
+	{"1.2", "1.2.1", "1.2.1.1", "Wang^Li", "P2", "A2", "20240202", "MR"},
+	{"1.3", "1.3.1", "1.3.1.1", "ZHANG^SAN", "P1", "A3", "20240303", "CT"},
+	{"1.4", "1.4.1", "1.4.1.1", "ZHANG^SI", "p10", "", "2024.04.04", "US"},
+	{"1.5", "1.5.1", "1.5.1.1", "", "", "B1", "", ""},
+}
+
+func uids(t testing.TB, s *Spool, f StudyFilter) []string {
+	t.Helper()
+	var got []string
+	for study, err := range s.Studies(context.Background(), f) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(study.StudyInstanceUID))
+	}
+	return got
+}
+
+var filters = []struct {
+	name   string
+	filter StudyFilter
+	want   []string
+}{
+	{"everything, the last first", StudyFilter{}, []string{"1.5", "1.4", "1.3", "1.2", "1.1"}},
+	{"a UID", StudyFilter{UIDs: []dicom.UID{"1.3"}}, []string{"1.3"}},
+	{"UIDs", StudyFilter{UIDs: []dicom.UID{"1.1", "1.9", "1.4", "1.1"}}, []string{"1.4", "1.1"}},
+	{"accession number", StudyFilter{AccessionNumber: TextFilter{Text: "A2"}}, []string{"1.2"}},
+	{"begin of an accession number", StudyFilter{AccessionNumber: TextFilter{Text: "a", Prefix: true}}, []string{"1.3", "1.2", "1.1"}},
+	{"patient", StudyFilter{PatientID: TextFilter{Text: "P1"}}, []string{"1.3", "1.1"}},
+	{"begin of a patient ID", StudyFilter{PatientID: TextFilter{Text: "P1", Prefix: true}}, []string{"1.4", "1.3", "1.1"}},
+	{"begin of a name", StudyFilter{PatientName: TextFilter{Text: "wang", Prefix: true}}, []string{"1.2", "1.1"}},
+	{"ideographic name", StudyFilter{PatientName: TextFilter{Text: "王", Prefix: true}}, []string{"1.1"}},
+	{"whole name", StudyFilter{PatientName: TextFilter{Text: "zhang^si"}}, []string{"1.4"}},
+	{"dates, the latest first", StudyFilter{DateFrom: "20240202", DateTo: "20240404"}, []string{"1.4", "1.3", "1.2"}},
+	{"dates from", StudyFilter{DateFrom: "20240303"}, []string{"1.4", "1.3"}},
+	{"dates to", StudyFilter{DateTo: "20240202"}, []string{"1.2", "1.1"}},
+	{"a date", StudyFilter{DateFrom: "20240101", DateTo: "20240101"}, []string{"1.1"}},
+	{"patient and date", StudyFilter{PatientID: TextFilter{Text: "P1"}, DateFrom: "20240202"}, []string{"1.3"}},
+	{"name and accession number", StudyFilter{PatientName: TextFilter{Text: "Z", Prefix: true}, AccessionNumber: TextFilter{Text: "A3"}}, []string{"1.3"}},
+	{"nobody", StudyFilter{PatientID: TextFilter{Text: "P9"}}, nil},
+	{"UID of another patient", StudyFilter{UIDs: []dicom.UID{"1.2"}, PatientID: TextFilter{Text: "P1"}}, nil},
+}
+
+func TestStudies(t *testing.T) {
+	dir, clock := t.TempDir(), newClock()
+	o := small()
+	o.Now = clock.now
+	s := openSpool(t, dir, o)
+	for _, d := range ward {
+		mustSend(t, s, d.object(t))
+		clock.advance(time.Second)
+	}
+	check := func(t *testing.T, s *Spool) {
+		for _, row := range filters {
+			got := uids(t, s, row.filter)
+			if row.filter.dated() && row.filter.PatientID == (TextFilter{}) {
+				slices.SortFunc(got, func(a, b string) int { return strings.Compare(b, a) }) // few are shown by arrival
+			}
+			if !slices.Equal(got, row.want) {
+				t.Errorf("%s: got %v, want %v", row.name, got, row.want)
+			}
+		}
+	}
+	flush(t, s)
+	t.Run("indexed", func(t *testing.T) { check(t, s) })
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("rebuilt", func(t *testing.T) {
+		if _, err := Rebuild(context.Background(), dir, o, nil); err != nil {
+			t.Fatal(err)
+		}
+		again := openSpool(t, dir, o)
+		check(t, again)
+		verifyClean(t, again)
+	})
+}
+
+// What the index does not know yet is found like everything else, and counted once.
+func TestStudiesNotIndexedYet(t *testing.T) {
+	s := openSpool(t, t.TempDir(), small())
+	mustSend(t, s, ward[0].object(t))
+	flush(t, s)
+	release := holdIndex(t, s)
+	more := ward[0]
+	more.sop, more.series, more.modality = "1.1.2.1", "1.1.2", "SR"
+	mustSend(t, s, more.object(t))
+	mustSend(t, s, ward[1].object(t))
+	mustSend(t, s, ward[2].object(t))
+	check := func(state string) {
+		t.Helper()
+		if got, want := uids(t, s, StudyFilter{}), []string{"1.3", "1.2", "1.1"}; !slices.Equal(got, want) {
+			t.Errorf("%s: got %v, want %v", state, got, want)
+		}
+		for study, err := range s.Studies(context.Background(), StudyFilter{UIDs: []dicom.UID{"1.1"}}) {
+			if err != nil || study.Series != 2 || study.Instances != 2 || !slices.Equal(study.Modalities, []string{"CT", "SR"}) || study.Newest.SOPInstanceUID != "1.1.2.1" {
+				t.Errorf("%s: %+v, %v", state, study, err)
+			}
+		}
+		n := 0
+		for series, err := range s.SeriesOf(context.Background(), "1.1") {
+			if n++; err != nil || series.Instances != 1 || series.Newest.SeriesInstanceUID != series.SeriesInstanceUID {
+				t.Errorf("%s: %+v, %v", state, series, err)
+			}
+		}
+		if n != 2 {
+			t.Errorf("%s: %d series", state, n)
+		}
+	}
+	check("pending")
+	release()
+	flush(t, s)
+	check("indexed")
+}
+
+// holdIndex lets the committer's writes wait until release.
+func holdIndex(t testing.TB, s *Spool) (release func()) {
+	t.Helper()
+	gate := make(chan struct{})
+	reached := make(chan error, 1)
+	go func() { reached <- s.adjust(func(*tx) error { <-gate; return nil }) }()
+	return func() {
+		close(gate)
+		if err := <-reached; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func TestStudiesAfterEviction(t *testing.T) {
+	s := openSpool(t, t.TempDir(), small())
+	var ids []InstanceID
+	for _, d := range ward {
+		ids = append(ids, mustSend(t, s, d.object(t)).Instance.ID)
+	}
+	flush(t, s)
+	err := s.adjust(func(tx *tx) error {
+		in, err := tx.entry(ids[2])
+		if err != nil {
+			return err
+		}
+		return tx.bury(in)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := uids(t, s, StudyFilter{}); slices.Contains(got, "1.3") || len(got) != 4 {
+		t.Errorf("got %v", got)
+	}
+	if got := uids(t, s, StudyFilter{PatientID: TextFilter{Text: "P1"}}); !slices.Equal(got, []string{"1.1"}) {
+		t.Errorf("got %v", got)
+	}
+	if n := countKeys(t, s)[kindArrival]; n != 4 {
+		t.Errorf("%d studies by arrival", n)
+	}
+	if n := countKeys(t, s)[kindPatientID]; n != 3 {
+		t.Errorf("%d studies by Patient ID", n)
+	}
+}
+
+// An index that was written before there were keys of arrival gets them when it is opened.
+func TestIndexWithoutArrivals(t *testing.T) {
+	dir := t.TempDir()
+	s := openSpool(t, dir, small())
+	for n := range fillBatch + 10 {
+		d := ward[0]
+		d.study, d.series, d.sop = fmt.Sprint("2.", n), fmt.Sprint("2.", n, ".1"), fmt.Sprint("2.", n, ".1.1")
+		mustSend(t, s, d.object(t))
+	}
+	flush(t, s)
+	err := s.adjust(func(tx *tx) error {
+		tx.delete(metaKey(metaArrivals))
+		return errors.Join(deleteAll(tx, kindArrival), deleteAll(tx, kindPatientID))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := uids(t, s, StudyFilter{}); len(got) != 0 {
+		t.Fatalf("%d studies without keys", len(got))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openSpool(t, dir, small())
+	for _, f := range []StudyFilter{{}, {PatientID: TextFilter{Text: "P", Prefix: true}}} {
+		if got := uids(t, s, f); len(got) != fillBatch+10 {
+			t.Errorf("%+v: %d studies", f, len(got))
+		}
+	}
+}
+
+func deleteAll(tx *tx, kind byte) error {
+	var keys [][]byte
+	err := scan(tx.txn, []byte{kind}, nil, false, func(key, _ []byte) (bool, error) {
+		keys = append(keys, slices.Clone(key))
+		return true, nil
+	})
+	for _, key := range keys {
+		tx.delete(key)
+	}
+	return err
+}
+
+// Many studies are walked in pages, whichever way leads to them, and each comes once.
+func TestManyStudies(t *testing.T) {
+	s := openSpool(t, t.TempDir(), small())
+	const n = 3 * sortedAtMost / 2
+	err := fillStudies(s, n, func(i int) described {
+		return described{
+			study: fmt.Sprint("3.", i), series: fmt.Sprint("3.", i, ".1"), sop: fmt.Sprint("3.", i, ".1.1"),
+			name: "WANG^" + fmt.Sprint(i), patient: fmt.Sprint("P", i%7), accession: fmt.Sprint("A", i), date: fmt.Sprint(20240101 + i%20), modality: "CT",
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name   string
+		filter StudyFilter
+		want   int
+	}{
+		{"all", StudyFilter{}, n},
+		{"name", StudyFilter{PatientName: TextFilter{Text: "WANG", Prefix: true}}, n},
+		{"dates", StudyFilter{DateFrom: "20240101", DateTo: "20240120"}, n},
+		{"open range", StudyFilter{DateFrom: "20240101"}, n},
+		{"patient", StudyFilter{PatientID: TextFilter{Text: "P3"}}, (n + 3) / 7},
+		{"name and patient", StudyFilter{PatientName: TextFilter{Text: "WANG", Prefix: true}, PatientID: TextFilter{Text: "P3"}}, (n + 3) / 7},
+		{"accession", StudyFilter{AccessionNumber: TextFilter{Text: "A77"}}, 1},
+	} {
+		got := uids(t, s, row.filter)
+		slices.Sort(got)
+		if once := slices.Compact(slices.Clone(got)); len(got) != row.want || len(once) != len(got) {
+			t.Errorf("%s: %d studies, %d different ones, want %d", row.name, len(got), len(once), row.want)
+		}
+	}
+	// The walk by date, which candidates of that number would spare.
+	q := &studyQuery{s: s, ctx: context.Background(), filter: StudyFilter{DateFrom: "20240105", DateTo: "20240106"}}
+	found, last := 0, "99999999"
+	q.yield = func(study Study, err error) bool {
+		date := study.Newest.Metadata.Text(dicom.TagStudyDate)
+		if found++; err != nil || date > last || date < "20240105" || date > "20240106" {
+			t.Errorf("%s behind %s, %v", date, last, err)
+		}
+		last = date
+		return true
+	}
+	if err := q.show(q.dates); err != nil || found == 0 || found != len(uids(t, s, q.filter)) {
+		t.Errorf("%d studies by date, %v", found, err)
+	}
+}
+
+func TestStudiesEndWithTheContext(t *testing.T) {
+	s := openSpool(t, t.TempDir(), small())
+	for _, d := range ward {
+		mustSend(t, s, d.object(t))
+	}
+	flush(t, s)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	n := 0
+	for _, err := range s.Studies(ctx, StudyFilter{}) {
+		if n++; n == 2 {
+			cancel()
+		}
+		if n == 3 && !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if n != 3 {
+		t.Errorf("%d steps", n)
+	}
+}
+
+func TestLatest(t *testing.T) {
+	s := openSpool(t, t.TempDir(), small())
+	first := mustSend(t, s, ward[0].object(t))
+	other := ward[0]
+	other.sop = "1.1.1.2"
+	mustSend(t, s, other.object(t))
+	flush(t, s)
+	release := holdIndex(t, s)
+	changed := ward[0]
+	changed.accession = "changed"
+	second := mustSend(t, s, changed.object(t))
+	check := func(state string) {
+		t.Helper()
+		var got []InstanceID
+		for in, err := range s.Latest(context.Background(), "1.1", "") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, in.ID)
+		}
+		if len(got) != 2 || !slices.Contains(got, second.Instance.ID) || slices.Contains(got, first.Instance.ID) {
+			t.Errorf("%s: got %v, first %v, second %v", state, got, first.Instance.ID, second.Instance.ID)
+		}
+	}
+	check("pending")
+	release()
+	flush(t, s)
+	check("indexed")
+}
+
+// fillStudies enters instances into the index as if their records were stored.
+func fillStudies(s *Spool, n int, describe func(int) described) error {
+	const batch = 200
+	for begin := 0; begin < n; begin += batch {
+		err := s.adjust(func(t *tx) error {
+			for i := begin; i < min(begin+batch, n); i++ {
+				d := describe(i)
+				in := &Instance{
+					ID: s.ids.next(t.now), StudyInstanceUID: dicom.UID(d.study), SeriesInstanceUID: dicom.UID(d.series), SOPInstanceUID: dicom.UID(d.sop),
+					SOPClassUID: synth.CTImageStorage, TransferSyntaxUID: dicom.ExplicitVRLittleEndian, Received: t.now, Size: 1,
+				}
+				for _, e := range []dicom.Element{
+					{Tag: dicom.TagStudyDate, VR: "DA", Value: []byte(d.date)}, {Tag: dicom.TagAccessionNumber, VR: "SH", Value: []byte(d.accession)},
+					{Tag: dicom.TagModality, VR: "CS", Value: []byte(d.modality)}, {Tag: dicom.TagPatientName, VR: "PN", Value: []byte(d.name)},
+					{Tag: dicom.TagPatientID, VR: "LO", Value: []byte(d.patient)},
+				} {
+					in.Metadata.Elements = append(in.Metadata.Elements, e)
+				}
+				t.set(entryKey(in.ID), appendEntry(nil, in))
+				if err := t.addToTree(in); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

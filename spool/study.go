@@ -1,0 +1,199 @@
+package spool
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"dcmgate/dicom"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// Study is what the index knows of the stored instances of a study.
+type Study struct {
+	StudyInstanceUID dicom.UID // empty of instances whose data set has none
+	Series           int
+	Instances        int // stored; several versions of one are counted each
+	Bytes            int64
+	Modalities       []string  // (0008,0060) of its series
+	FirstReceived    time.Time // of the instances that are stored
+	LastReceived     time.Time
+	// Newest is the instance that was received last. It stands for the study where an attribute of it is asked for:
+	// instances of one study need not agree on them.
+	Newest Instance
+}
+
+// Series is what the index knows of the stored instances of a series.
+type Series struct {
+	StudyInstanceUID  dicom.UID
+	SeriesInstanceUID dicom.UID // empty of instances whose data set has none
+	Instances         int       // stored; several versions of one are counted each
+	Bytes             int64
+	Newest            Instance // received last; stands for the series
+}
+
+// lateStudy is the part of a study that was not indexed when a query began.
+type lateStudy []*Instance
+
+// fresh drops what a transaction finds in the index after all.
+func (l lateStudy) fresh(txn *badger.Txn) (lateStudy, error) {
+	var out lateStudy
+	for _, in := range l {
+		_, known, err := get(txn, entryKey(in.ID))
+		if err != nil {
+			return nil, err
+		}
+		if !known {
+			out = append(out, in)
+		}
+	}
+	return out, nil
+}
+
+// studyView is a study as one transaction sees it, with what is not indexed yet.
+type studyView struct {
+	record studyRecord
+	late   lateStudy
+}
+
+// viewStudy reads a study; ok is false if there is none.
+func viewStudy(txn *badger.Txn, id hash8, late lateStudy) (v *studyView, ok bool, err error) {
+	value, found, err := get(txn, studyKey(id))
+	if err != nil {
+		return nil, false, err
+	}
+	v = &studyView{}
+	if found {
+		r, err := decodeStudy(value)
+		if err != nil {
+			return nil, false, nil // a summary, which a rebuild restores
+		}
+		v.record = *r
+	}
+	if v.late, err = late.fresh(txn); err != nil || !found && len(v.late) == 0 {
+		return nil, false, err
+	}
+	for _, in := range v.late {
+		for _, k := range textKeys(&in.Metadata) {
+			if !slices.Contains(v.record.textKeys, k) {
+				v.record.textKeys = append(v.record.textKeys, k)
+			}
+		}
+	}
+	return v, true, nil
+}
+
+// study completes the view; ok is false if the instance that stands for the study is not to be had.
+func (v *studyView) study(txn *badger.Txn, id hash8) (s Study, ok bool, err error) {
+	r := &v.record
+	s = Study{
+		StudyInstanceUID: r.uid, Series: int(r.series), Instances: int(r.instances), Bytes: int64(r.bytes),
+		Modalities: r.modalities, FirstReceived: timeOfMilli(r.first), LastReceived: timeOfMilli(r.last),
+	}
+	if r.instances > 0 {
+		in, err := readEntry(txn, r.newest)
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return s, false, err
+		}
+		if err == nil {
+			s.Newest, ok = *in, true
+		}
+	}
+	err = v.addLate(txn, id, &s)
+	return s, ok || len(v.late) > 0, err
+}
+
+// addLate adds the instances that are not indexed yet, which are in order of arrival.
+func (v *studyView) addLate(txn *badger.Txn, id hash8, s *Study) error {
+	seen := map[hash8]bool{}
+	for _, in := range v.late {
+		s.StudyInstanceUID = in.StudyInstanceUID
+		s.Instances++
+		s.Bytes += in.Size
+		if s.FirstReceived.IsZero() {
+			s.FirstReceived = in.Received
+		}
+		if in.Received.After(s.LastReceived) {
+			s.LastReceived = in.Received
+		}
+		if m := in.Metadata.modality(); m != "" && !slices.Contains(s.Modalities, m) {
+			s.Modalities = append(s.Modalities, m)
+		}
+		if in.ID > s.Newest.ID {
+			s.Newest = *in
+		}
+		series := hashOf(string(in.SeriesInstanceUID))
+		if seen[series] {
+			continue
+		}
+		seen[series] = true
+		if _, known, err := get(txn, seriesKey(id, series)); err != nil {
+			return err
+		} else if !known {
+			s.Series++
+		}
+	}
+	return nil
+}
+
+// modality is what a series' record keeps.
+func (m Metadata) modality() string { return clip(trimPadding(string(m.Raw(dicom.TagModality))), 16) }
+
+// TextFilter compares one indexed text without regard to case. The zero value selects everything.
+type TextFilter struct {
+	Text   string
+	Prefix bool // what begins with Text
+}
+
+func (f TextFilter) set() bool { return foldText(f.Text) != "" }
+
+func (f TextFilter) match(text string) bool {
+	want := foldText(f.Text)
+	if f.Prefix {
+		return strings.HasPrefix(text, want)
+	}
+	return text == want
+}
+
+// StudyFilter narrows a query by what is indexed; the zero value selects every study. Texts are compared in the form in
+// which they are indexed, upper case and at most 64 bytes, with those of any of the study's instances, and of a person's
+// name each component group by itself. That selects too much rather than too little: whoever needs it exactly compares again.
+type StudyFilter struct {
+	UIDs            []dicom.UID // any of these Study Instance UIDs
+	PatientID       TextFilter  // (0010,0020)
+	PatientName     TextFilter  // (0010,0010)
+	AccessionNumber TextFilter  // (0008,0050)
+	DateFrom        string      // (0008,0020), YYYYMMDD, inclusive; empty: open
+	DateTo          string
+}
+
+// matches tells whether a study with these text keys, as textKeys makes them, is selected.
+func (f *StudyFilter) matches(textKeys []string) bool {
+	for _, c := range [...]struct {
+		kind byte
+		text TextFilter
+	}{{kindPatient, f.PatientID}, {kindName, f.PatientName}, {kindAccession, f.AccessionNumber}} {
+		if c.text.set() && !slices.ContainsFunc(textKeys, func(k string) bool { return k[0] == c.kind && c.text.match(k[1:]) }) {
+			return false
+		}
+	}
+	return !f.dated() || f.latestDate(textKeys) != ""
+}
+
+func (f *StudyFilter) dated() bool { return f.DateFrom != "" || f.DateTo != "" }
+
+func (f *StudyFilter) within(date string) bool {
+	return date >= f.DateFrom && (f.DateTo == "" || date <= f.DateTo)
+}
+
+// latestDate is the last of a study's dates that is within the range, "" if none is.
+func (f *StudyFilter) latestDate(textKeys []string) (latest string) {
+	for _, k := range textKeys {
+		if k[0] == kindDate && f.within(k[1:]) {
+			latest = max(latest, k[1:])
+		}
+	}
+	return latest
+}

@@ -113,33 +113,103 @@ func canonicalTerm(term string) string {
 // vr its value representation, which tells whether charset matters at all and
 // which characters delimit. An unknown VR is treated as text.
 //
-// Padding at the end is removed. What charset cannot explain becomes U+FFFD.
+// Padding at the end is removed. What charset cannot explain becomes U+FFFD,
+// unless it is UTF-8 or GBK whose sender forgot to say so, see [TextCharset].
 // Several values remain divided by backslashes; to split them is safe now, while
 // in the bytes a backslash may be half a character.
 func Text(charset []byte, raw []byte, vr string) string {
-	if v, ok := vrNamed(vr); ok && v.fixed {
+	text, _ := decodeText(charset, raw, vr)
+	return text
+}
+
+// TextCharset tells by which Specific Character Set [Text] reads a value:
+// charset, or ISO_IR 192 or GB18030 where the bytes are not valid in charset and
+// can hardly be anything else than that.
+func TextCharset(charset []byte, raw []byte, vr string) string {
+	_, read := decodeText(charset, raw, vr)
+	return read
+}
+
+func decodeText(charset []byte, raw []byte, vr string) (text, read string) {
+	v, known := vrNamed(vr)
+	fixed := known && v.fixed
+	if fixed {
 		charset = nil
 	}
+	read = string(charset)
 	if isPlain(raw) && !bytes.Contains(charset, []byte("13")) {
-		return trimPadding(string(raw))
+		return trimPadding(string(raw)), read
 	}
-	r := repertoireOf(string(charset))
-	var text string
+	r := repertoireOf(read)
 	switch {
 	case r.utf8, r.plain && utf8.Valid(raw) && bytes.IndexByte(raw, esc) < 0:
-		// UTF-8 whose sender forgot to say so cannot be mistaken for anything.
 		text = strings.ToValidUTF8(string(raw), "\uFFFD")
+		if !r.utf8 {
+			read = "ISO_IR 192" // cannot be mistaken for anything
+		}
 	case r.whole != nil:
 		decoded, err := r.whole.NewDecoder().Bytes(raw)
 		if err != nil {
 			decoded = []byte("\uFFFD") // these decoders do not fail
 		}
-		text = string(decoded)
+		return trimPadding(string(decoded)), read
 	default:
 		d := decoder{repertoire: r, pn: vr == "PN", single: singleValued(vr)}
 		text = d.decode(raw)
 	}
-	return trimPadding(text)
+	if !fixed && strings.ContainsFunc(text, undefined) && !(r.utf8 && damagedUTF8(raw)) {
+		if gbk, ok := unlabelledGBK(raw); ok {
+			text, read = gbk, "GB18030"
+		}
+	}
+	return trimPadding(text), read
+}
+
+// undefined tells a character that no text holds: what could not be decoded, and
+// the upper control characters, to which ISO 8859 maps what it leaves free.
+func undefined(r rune) bool { return r == utf8.RuneError || r >= 0x80 && r < 0xA0 }
+
+// damagedUTF8 tells UTF-8 that was cut off or holds a stray byte from what never
+// was UTF-8: that has no character of several bytes in it.
+func damagedUTF8(raw []byte) bool {
+	stray := false
+	for len(raw) > 0 {
+		r, size := utf8.DecodeRune(raw)
+		if size > 1 || !utf8.FullRune(raw) && !stray {
+			return true
+		}
+		stray = stray || r == utf8.RuneError
+		raw = raw[size:]
+	}
+	return false
+}
+
+// unlabelledGBK reads bytes as GBK if they are valid in it and hold at least one
+// of the ideographs of GB 2312, which nearly every Chinese text does. Letters
+// with diacritics seldom stand side by side, and so do not look like it.
+func unlabelledGBK(raw []byte) (text string, ok bool) {
+	hanzi := false
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; {
+		case c == esc:
+			return "", false
+		case c < utf8.RuneSelf:
+			continue
+		case i+1 == len(raw):
+			return "", false
+		default:
+			i++
+			hanzi = hanzi || c >= 0xB0 && c <= 0xF7 && raw[i] >= 0xA1
+		}
+	}
+	if !hanzi {
+		return "", false
+	}
+	decoded, err := simplifiedchinese.GBK.NewDecoder().Bytes(raw)
+	if err != nil || bytes.ContainsRune(decoded, utf8.RuneError) {
+		return "", false
+	}
+	return string(decoded), true
 }
 
 func vrNamed(name string) (*vr, bool) {

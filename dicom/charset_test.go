@@ -196,3 +196,29 @@ func FuzzText(f *testing.F) {
 		}
 	})
 }
+
+// Who sends Chinese text often does not say in what, or says something else.
+func TestTextOfUnlabelledGBK(t *testing.T) {
+	for _, test := range []struct {
+		name, charset, vr, bytes, text, read string
+	}{
+		{"no character set", "", "PN", "\xcd\xf5^\xd0\xa1\xb6\xab", "王^小东", "GB18030"},
+		{"with a character beyond GB 2312", "ISO_IR 6", "PN", "\xd6\xec^\xe9F\xbb\xf9", "朱^镕基", "GB18030"},
+		{"latin 1 has no such codes", "ISO_IR 100", "LO", "\xd6\xd0\x81\x5c", "中乗", "GB18030"},
+		{"not UTF-8", "ISO_IR 192", "LO", "\xd6\xd0\xce\xc4", "中文", "GB18030"},
+		{"valid in latin 1", "ISO_IR 100", "LO", "\xd6\xd0", "ÖÐ", "ISO_IR 100"},
+		{"unlabelled UTF-8", "", "LO", "\xe4\xb8\xad", "中", "ISO_IR 192"},
+		{"labelled", "GBK", "LO", "\xd6\xd0", "中", "GBK"},
+		{"latin 1 without a label", "", "PN", "M\xfcller", "M\uFFFDller", ""},
+		{"odd byte", "", "LO", "\xd6\xd0\xce", "\uFFFD\uFFFD\uFFFD", ""},
+		{"code string", "", "CS", "\xd6\xd0", "\uFFFD\uFFFD", ""},
+		{"plain", "ISO_IR 100", "LO", "abc", "abc", "ISO_IR 100"},
+	} {
+		if got := Text([]byte(test.charset), []byte(test.bytes), test.vr); got != test.text {
+			t.Errorf("%s: Text = %q, want %q", test.name, got, test.text)
+		}
+		if got := TextCharset([]byte(test.charset), []byte(test.bytes), test.vr); got != test.read {
+			t.Errorf("%s: TextCharset = %q, want %q", test.name, got, test.read)
+		}
+	}
+}

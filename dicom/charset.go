@@ -170,12 +170,12 @@ func decodeText(charset []byte, raw []byte, vr string) (text, read string) {
 func undefined(r rune) bool { return r == utf8.RuneError || r >= 0x80 && r < 0xA0 }
 
 // damagedUTF8 tells UTF-8 that was cut off or holds a stray byte from what never
-// was UTF-8: that has no character of several bytes in it.
+// was UTF-8: that has no character of three bytes in it, but by chance of two.
 func damagedUTF8(raw []byte) bool {
 	stray := false
 	for len(raw) > 0 {
 		r, size := utf8.DecodeRune(raw)
-		if size > 1 || !utf8.FullRune(raw) && !stray {
+		if size > 2 || !utf8.FullRune(raw) && !stray {
 			return true
 		}
 		stray = stray || r == utf8.RuneError

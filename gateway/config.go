@@ -127,6 +127,13 @@ type Peer struct {
 	Address string         // HOST:PORT it listens on; "" if it is never called
 	From    []netip.Prefix // addresses it may call from; empty: any
 	Allow   []Right
+	Query   PeerQuery
+}
+
+// PeerQuery bounds and interprets what a peer with the right to query asks.
+type PeerQuery struct {
+	MaxMatches   int    // of one query; more end it with A700. 0: the default
+	CharacterSet string // of identifiers that name none; "" is the default repertoire
 }
 
 // Destination is an application entity that instances are delivered to.

@@ -95,10 +95,17 @@ type rawSpool struct {
 
 type rawPeer struct {
 	stanza
-	AETitle value   `yaml:"ae_title"`
-	Address value   `yaml:"address"`
-	From    []value `yaml:"from"`
-	Allow   []value `yaml:"allow"`
+	AETitle value        `yaml:"ae_title"`
+	Address value        `yaml:"address"`
+	From    []value      `yaml:"from"`
+	Allow   []value      `yaml:"allow"`
+	Query   rawPeerQuery `yaml:"query"`
+}
+
+type rawPeerQuery struct {
+	stanza
+	MaxMatches   value `yaml:"max_matches" default:"10000"`
+	CharacterSet value `yaml:"character_set"`
 }
 
 type rawDestination struct {

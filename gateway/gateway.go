@@ -16,6 +16,7 @@ import (
 	"dcmgate/dimse"
 	"dcmgate/forwarder"
 	"dcmgate/metrics"
+	"dcmgate/qr"
 	"dcmgate/spool"
 	"dcmgate/systemd"
 )
@@ -137,6 +138,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 		return nil, err
 	}
 	p.receive = newReceiver(g.cfg, spoolIntake{p.spool}, g.log, g.registry)
+	p.receive.queries = qr.New(qr.Options{Index: p.spool, AETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry})
 	if p.plain, err = g.newServer(p.receive, nil); err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/pdu"
+	"dcmgate/qr"
 	"dcmgate/spool"
 )
 
@@ -26,6 +27,7 @@ type receiver struct {
 	tally     *tally
 	open      atomic.Int64  // associations
 	overlap   chan struct{} // writers beyond one for each association
+	queries   *qr.SCP       // nil serves none
 }
 
 // route is a destination as far as receiving is concerned.
@@ -59,16 +61,18 @@ func (r *receiver) Associate(_ context.Context, rq *dimse.AssociationRequest) (*
 	if rejection != nil {
 		return nil, rejection
 	}
-	if proposesMoreThanEcho(rq.RQ) {
+	if proposesStorage(rq.RQ) {
 		if rejection := congested(r.intake.Pressure()); rejection != nil {
 			return nil, rejection
 		}
 	}
 	r.open.Add(1)
 	s := newStorage(r, rq)
+	services := dimse.Mux{dimse.CStoreRQ: dimse.StoreFunc(s.store), dimse.CEchoRQ: dimse.Echo()}
 	return &dimse.Acceptance{
-		Results:               dimse.Negotiate(rq.RQ, r.contexts.policyFor(peer.Allows(RightStore))),
-		Service:               dimse.Mux{dimse.CStoreRQ: dimse.StoreFunc(s.store), dimse.CEchoRQ: dimse.Echo()},
+		Results:               dimse.Negotiate(rq.RQ, r.contexts.policyOf(peer)),
+		Service:               services,
+		ExtendedNegotiations:  r.serveQueries(services, peer, rq),
 		AsyncOperationsWindow: &pdu.AsyncOperationsWindow{Invoked: r.window, Performed: 1},
 		Closed:                func(dimse.AssociationSummary) { r.open.Add(-1) },
 	}, nil
@@ -84,11 +88,12 @@ func origin(rq *dimse.AssociationRequest) spool.Incoming {
 	}
 }
 
-// proposesMoreThanEcho spares pure C-ECHO associations, which technicians open
-// to see whether the gateway lives, from what is meant for senders.
-func proposesMoreThanEcho(rq *pdu.AssociateRQ) bool {
+// proposesStorage spares from what is meant for senders the associations for
+// queries and for nothing but C-ECHO, which technicians open to see whether the
+// gateway lives.
+func proposesStorage(rq *pdu.AssociateRQ) bool {
 	for _, pc := range rq.PresentationContexts {
-		if dicom.UID(pc.AbstractSyntax) != dicom.VerificationSOPClass {
+		if abstract := dicom.UID(pc.AbstractSyntax); abstract != dicom.VerificationSOPClass && !isQuery(abstract) {
 			return true
 		}
 	}

@@ -241,6 +241,7 @@ func (v *validator) peers(raws []rawPeer) []Peer {
 			AETitle: parsed(v, raw.AETitle, parseAETitle),
 			From:    parsedList(v, raw.From, parsePrefix),
 			Allow:   []Right{RightStore},
+			Query:   v.peerQuery(&raw.Query),
 		}
 		if raw.Address.Set {
 			p.Address = parsed(v, raw.Address, parseAddress)
@@ -250,7 +251,7 @@ func (v *validator) peers(raws []rawPeer) []Peer {
 			for _, r := range raw.Allow {
 				right := oneOf(v, r, RightStore, RightQuery, RightRetrieve, RightCommit)
 				p.Allow = append(p.Allow, right)
-				later[right] = right != RightStore
+				later[right] = right == RightRetrieve || right == RightCommit
 			}
 		}
 		if first, ok := seen[p.AETitle]; ok && p.AETitle != "" {
@@ -259,7 +260,7 @@ func (v *validator) peers(raws []rawPeer) []Peer {
 		seen[p.AETitle] = i
 		peers = append(peers, p)
 	}
-	for _, r := range []Right{RightQuery, RightRetrieve, RightCommit} {
+	for _, r := range []Right{RightRetrieve, RightCommit} {
 		if later[r] {
 			v.note("peers: the right to %s is kept, but not served by this version", r)
 		}

@@ -24,7 +24,7 @@ const (
 func (s *Spool) Studies(ctx context.Context, f StudyFilter) iter.Seq2[Study, error] {
 	return func(yield func(Study, error) bool) {
 		q := &studyQuery{s: s, ctx: ctx, filter: f, yield: yield}
-		if err := q.run(); err != nil {
+		if err := q.run(); err != nil && !q.over {
 			yield(Study{}, err)
 		}
 	}

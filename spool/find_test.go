@@ -314,6 +314,13 @@ func TestStudiesEndWithTheContext(t *testing.T) {
 	if n != 3 {
 		t.Errorf("%d steps", n)
 	}
+	// Who has had enough is not told that the context has ended as well.
+	again, enough := context.WithCancel(context.Background())
+	defer enough()
+	for range s.Studies(again, StudyFilter{}) {
+		enough()
+		break
+	}
 }
 
 func TestLatest(t *testing.T) {

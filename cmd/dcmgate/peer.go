@@ -46,6 +46,11 @@ func (p *peer) check(address string) error {
 
 // dial opens an association with these contexts.
 func (p *peer) dial(ctx context.Context, contexts []pdu.PresentationContext, window int) (*dimse.Association, error) {
+	return p.propose(ctx, dimse.Proposal{Contexts: contexts, AsyncOperationsWindow: uint16(window)})
+}
+
+// propose opens an association between the peer's AE titles.
+func (p *peer) propose(ctx context.Context, proposal dimse.Proposal) (*dimse.Association, error) {
 	d := dimse.Dialer{
 		LocalAETitle:   p.calling,
 		ConnectTimeout: p.timeout,
@@ -53,10 +58,6 @@ func (p *peer) dial(ctx context.Context, contexts []pdu.PresentationContext, win
 			ARTIM: p.timeout, PDUTimeout: p.timeout, WriteTimeout: p.timeout, DIMSETimeout: p.timeout,
 		},
 	}
-	return d.Dial(ctx, p.address, dimse.Proposal{
-		CalledAETitle:         p.called,
-		CallingAETitle:        p.calling,
-		Contexts:              contexts,
-		AsyncOperationsWindow: uint16(window),
-	})
+	proposal.CalledAETitle, proposal.CallingAETitle = p.called, p.calling
+	return d.Dial(ctx, p.address, proposal)
 }

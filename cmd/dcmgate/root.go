@@ -71,6 +71,7 @@ func newRoot(started *bool) *cobra.Command {
 		newDemo(),
 		newSend(),
 		newEcho(),
+		newFind(),
 		newStatus(),
 		newQueue(),
 		newVerify(),

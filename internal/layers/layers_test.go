@@ -19,6 +19,7 @@ var level = map[string]int{
 	"dcmgate/dimse":         20, "dcmgate/spool": 20,
 	"dcmgate/transfer":    25,
 	"dcmgate/forwarder":   30,
+	"dcmgate/qr":          30,
 	"dcmgate/gateway":     40,
 	"dcmgate/cmd/dcmgate": 50,
 

@@ -1,0 +1,65 @@
+package gateway
+
+import (
+	"slices"
+
+	"dcmgate/dicom"
+	"dcmgate/dimse"
+	"dcmgate/pdu"
+	"dcmgate/qr"
+)
+
+// querySyntaxes are the transfer syntaxes of identifiers, most wanted first.
+var querySyntaxes = append(slices.Clone(uncompressed), dicom.DeflatedExplicitVRLittleEndian)
+
+// isQuery tells the SOP classes of C-FIND that are served.
+func isQuery(abstract dicom.UID) bool { return slices.Contains(qr.FindSOPClasses(), abstract) }
+
+// policyOf returns the choice for a peer by its rights: queries as well as what
+// policyFor answers.
+func (c *contexts) policyOf(p Peer) dimse.ContextPolicy {
+	others := c.policyFor(p.Allows(RightStore))
+	return func(abstract dicom.UID, offered []dicom.UID) (dicom.UID, pdu.ContextResult) {
+		if !isQuery(abstract) {
+			return others(abstract, offered)
+		}
+		if !p.Allows(RightQuery) {
+			return "", pdu.ContextUserRejection
+		}
+		known := slices.DeleteFunc(slices.Clone(offered), func(ts dicom.UID) bool { return !c.known[ts] })
+		if ts, ok := firstOf(querySyntaxes, known); ok {
+			return ts, pdu.ContextAccepted
+		}
+		return "", pdu.ContextTransferSyntaxesNotSupported
+	}
+}
+
+// serveQueries adds C-FIND to the services of a peer that may query, and
+// returns the answer to its extended negotiation.
+func (r *receiver) serveQueries(services dimse.Mux, p Peer, rq *dimse.AssociationRequest) []pdu.ExtendedNegotiation {
+	if r.queries == nil || !p.Allows(RightQuery) {
+		return nil
+	}
+	granted := qr.Negotiate(rq.RQ.ExtendedNegotiations)
+	services[dimse.CFindRQ] = r.queries.Find(qr.Caller{
+		AETitle:      rq.CallingAETitle(),
+		Association:  rq.ID,
+		MaxMatches:   p.Query.MaxMatches,
+		CharacterSet: p.Query.CharacterSet,
+		Granted:      granted,
+	})
+	return granted
+}
+
+// characterSets are the defined terms of PS3.3 C.12.1.1.2 that a peer's queries
+// can be said to be in.
+var characterSets = []string{"", "ISO_IR 6", "ISO_IR 13", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 126",
+	"ISO_IR 127", "ISO_IR 138", "ISO_IR 144", "ISO_IR 148", "ISO_IR 166", "ISO_IR 203", "ISO_IR 192", "GB18030", "GBK"}
+
+func (v *validator) peerQuery(raw *rawPeerQuery) PeerQuery {
+	q := PeerQuery{MaxMatches: v.whole(raw.MaxMatches, 1, 1_000_000), CharacterSet: raw.CharacterSet.Text}
+	if !slices.Contains(characterSets, q.CharacterSet) {
+		v.fail(raw.CharacterSet.at, "%q is not a single defined term of Specific Character Set, such as GB18030 or ISO_IR 192", q.CharacterSet)
+	}
+	return q
+}

@@ -1,0 +1,42 @@
+package qr
+
+import (
+	"slices"
+
+	"dcmgate/dicom"
+)
+
+// The character sets of answers where the caller's own does not serve.
+const (
+	charsetUTF8  = "ISO_IR 192"
+	charsetPlain = "ISO_IR 100" // for callers that name none: it holds the default repertoire, and everybody knows it
+)
+
+// answer is the identifier of a match (PS3.4 C.4.1.1.3.2): what was asked for, of what is supported, with zero length
+// where there is no value.
+func (e *entity) answer() *Identifier {
+	q := e.search.query
+	id := &Identifier{Attributes: make([]Attribute, 0, len(q.asked)+2)}
+	for _, a := range q.asked {
+		if a.Tag != tagRetrieveAETitle {
+			id.Attributes = append(id.Attributes, Attribute{Tag: a.Tag, VR: a.VR, Values: e.values(a.Tag)})
+		}
+	}
+	id.Attributes = append(id.Attributes,
+		Attribute{Tag: dicom.TagQueryRetrieveLevel, VR: "CS", Values: []string{q.level.String()}},
+		Attribute{Tag: tagRetrieveAETitle, VR: "AE", Values: e.values(tagRetrieveAETitle)})
+	slices.SortFunc(id.Attributes, func(a, b Attribute) int { return int(int64(a.Tag) - int64(b.Tag)) })
+	id.CharacterSet = answerCharset(q.charset, id)
+	return id
+}
+
+// answerCharset chooses what a caller can read: what it asks in if that has all characters, else UTF-8.
+func answerCharset(asked string, id *Identifier) string {
+	switch {
+	case asked != "" && id.readable(asked):
+		return asked
+	case asked == "" && id.readable(""):
+		return charsetPlain
+	}
+	return charsetUTF8
+}

@@ -1,0 +1,21 @@
+// Package qr is the Query/Retrieve service class (PS3.4 annex C) over the spool's index: as SCP of C-FIND in the Patient
+// Root, Study Root and Patient/Study Only models.
+//
+//	scp, err := qr.New(qr.Options{Index: spool, AETitle: "DCMGATE"})
+//	service := scp.Find(qr.Caller{...}, request)   // a dimse.Service for one association
+//
+// A query goes through four steps, a file each:
+//
+//   - identifier.go reads the identifier, whose text is in a character set of its own, within bounds.
+//   - query.go holds it to the rules of its model and level (model.go), and makes a matcher of every key that has a value
+//     (match.go, datetime.go, personname.go). attributes.go is the table of what can be asked for.
+//   - search.go walks the index from what narrows the query most, study, series, instance, and yields matches one by one.
+//     At the level of images a match is an instance.
+//   - answer.go writes the identifier of a match, and service.go sends it.
+//
+// Nothing is gathered: memory does not depend on how much matches, and a caller that is slow to take answers slows the
+// walk down. Attributes are those the spool has scanned when the instance came (dicom.DefaultTags). Those of a study or
+// series are read from the instance of it that was received last.
+//
+// Identifiers are patient data: log lines name keys and counts, never values.
+package qr

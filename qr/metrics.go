@@ -1,0 +1,62 @@
+package qr
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"dcmgate/dimse"
+	"dcmgate/metrics"
+)
+
+// findStatuses are all that a C-FIND is answered with here in the end.
+var findStatuses = []dimse.Status{
+	dimse.StatusSuccess, dimse.StatusCancel, dimse.StatusOutOfResources, dimse.StatusDataSetMismatch, dimse.StatusUnableToProcess,
+	dimse.StatusSOPClassNotSupported,
+}
+
+// unanswered labels queries whose association ended before they were answered.
+const unanswered = "none"
+
+// instruments are the package's metrics. All labels are fixed words.
+type instruments struct {
+	queries *prometheus.CounterVec
+	answers *prometheus.CounterVec
+	seconds *prometheus.HistogramVec
+}
+
+func newInstruments(registry prometheus.Registerer) *instruments {
+	factory := promauto.With(registry)
+	m := &instruments{
+		queries: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "dcmgate_queries_total",
+			Help: "C-FIND requests, by level and final status in hexadecimal; none if the association ended before it.",
+		}, []string{"level", "status"}),
+		answers: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "dcmgate_query_answers_total",
+			Help: "Matches sent in answer to C-FIND requests, by level.",
+		}, []string{"level"}),
+		seconds: factory.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "dcmgate_query_seconds", Buckets: metrics.LatencyBuckets(),
+			Help: "Seconds from a C-FIND request to its final answer, by level; the caller's time to take the answers included.",
+		}, []string{"level"}),
+	}
+	for _, level := range levelNames {
+		m.answers.WithLabelValues(level)
+		m.seconds.WithLabelValues(level)
+		m.queries.WithLabelValues(level, unanswered)
+		for _, s := range findStatuses {
+			m.queries.WithLabelValues(level, statusLabel(s))
+		}
+	}
+	return m
+}
+
+func statusLabel(s dimse.Status) string { return fmt.Sprintf("%04X", uint16(s)) }
+
+func (m *instruments) query(level Level, status string, took time.Duration) {
+	m.queries.WithLabelValues(level.String(), status).Inc()
+	m.seconds.WithLabelValues(level.String()).Observe(took.Seconds())
+}

@@ -1,0 +1,234 @@
+package qr
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/dicom"
+	"dcmgate/dimse"
+	"dcmgate/pdu"
+)
+
+// Options are what an SCP is made of.
+type Options struct {
+	Index      Index
+	AETitle    string                // answered as Retrieve AE Title (0008,0054)
+	Logger     *slog.Logger          // nil discards
+	Registerer prometheus.Registerer // nil registers nothing
+}
+
+// SCP answers queries. Its methods may be called by many goroutines.
+type SCP struct {
+	o       Options
+	metrics *instruments
+}
+
+// New makes an SCP. It starts nothing.
+func New(o Options) *SCP {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &SCP{o: o, metrics: newInstruments(o.Registerer)}
+}
+
+// DefaultMaxMatches is how many matches a query may have where nothing else is configured.
+const DefaultMaxMatches = 10_000
+
+// Caller is who queries over an association, and how far it may go.
+type Caller struct {
+	AETitle     string
+	Association string // its ID, for the log
+	// MaxMatches ends a query that has more with A700; 0 is DefaultMaxMatches.
+	MaxMatches int
+	// CharacterSet is what identifiers that name no Specific Character Set are in; "" is the default repertoire.
+	CharacterSet string
+	// Granted is what Negotiate answered.
+	Granted []pdu.ExtendedNegotiation
+}
+
+// Find makes the C-FIND service for one association.
+func (s *SCP) Find(c Caller) dimse.Service {
+	if c.MaxMatches == 0 {
+		c.MaxMatches = DefaultMaxMatches
+	}
+	return &find{SCP: s, caller: c}
+}
+
+// find is the service C-FIND for a caller.
+type find struct {
+	*SCP
+	caller Caller
+}
+
+// outcome is what there is to say about a query that is over.
+type outcome struct {
+	begun   time.Time
+	query   *query // nil if it was refused
+	model   string
+	matches int
+	status  dimse.Status
+	refused *refusal
+	err     error // why there was no final answer, or what failed here
+}
+
+// ServeDIMSE implements dimse.Service.
+func (f *find) ServeDIMSE(ctx context.Context, w dimse.ResponseWriter, rq *dimse.Request) {
+	o := outcome{begun: time.Now(), status: dimse.StatusSuccess}
+	f.answer(ctx, w, rq, &o)
+	final := dimse.Command{Status: o.status}
+	if o.refused != nil {
+		final.OffendingElements, final.ErrorComment = o.refused.elements, o.refused.comment
+	}
+	if !errors.Is(o.err, errUnanswered) {
+		if err := w.Respond(final, nil); err != nil {
+			o.err = errors.Join(errUnanswered, err)
+		}
+	}
+	f.account(&o)
+}
+
+// errUnanswered marks that the association ended before the final answer.
+var errUnanswered = errors.New("association ended")
+
+// answer sends the matches and finds the status to end with.
+func (f *find) answer(ctx context.Context, w dimse.ResponseWriter, rq *dimse.Request, o *outcome) {
+	q, err := f.read(rq, o)
+	if err != nil {
+		f.refuse(o, err)
+		return
+	}
+	o.query = q
+	ctx, stop := cancelable(ctx, rq.Cancelled)
+	defer stop()
+	status := dimse.StatusPending
+	if q.partly {
+		status = dimse.StatusPendingWarning
+	}
+	for e, err := range q.matches(ctx, f.o.Index, f.o.AETitle) {
+		if err == nil && o.matches == f.caller.MaxMatches {
+			err = &refusal{status: dimse.StatusOutOfResources, comment: fmt.Sprintf("more than %d matches; narrow the query", o.matches)}
+		}
+		if err == nil {
+			err = f.send(w, rq, status, e)
+		}
+		if err == nil {
+			err = ctx.Err() // an answer may have taken its time
+		}
+		if err != nil {
+			f.refuse(o, err)
+			return
+		}
+		o.matches++
+	}
+}
+
+// cancelable is a context that ends with a C-CANCEL, too.
+func cancelable(ctx context.Context, cancelled <-chan struct{}) (_ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-cancelled:
+			cancel(errCancelled)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil); <-done }
+}
+
+var errCancelled = errors.New("cancelled by the caller")
+
+// read takes the identifier off the connection and makes a query of it.
+func (f *find) read(rq *dimse.Request, o *outcome) (*query, error) {
+	m, ok := modelOf(rq.Context.AbstractSyntax)
+	if !ok {
+		return nil, &refusal{status: dimse.StatusSOPClassNotSupported, comment: "no query model"}
+	}
+	o.model = m.name
+	var data bytes.Buffer
+	if _, err := io.Copy(&data, io.LimitReader(rq.Data, MaxIdentifier+1)); err != nil {
+		return nil, errors.Join(errUnanswered, err)
+	}
+	id, err := ParseIdentifier(data.Bytes(), rq.Context.TransferSyntax, f.caller.CharacterSet)
+	if err != nil {
+		var format *dicom.FormatError
+		if errors.As(err, &format) && format.Tag != 0 {
+			return nil, mismatch(format.Tag, "identifier cannot be read: "+format.Reason)
+		}
+		return nil, &refusal{status: dimse.StatusDataSetMismatch, comment: "identifier cannot be read"}
+	}
+	return newQuery(m, id, extensionsOf(f.caller.Granted, m.find))
+}
+
+// send answers with one match.
+func (f *find) send(w dimse.ResponseWriter, rq *dimse.Request, status dimse.Status, e *entity) error {
+	id := e.answer()
+	if err := e.search.err; err != nil {
+		return err
+	}
+	data, err := id.Encode(rq.Context.TransferSyntax)
+	if err != nil {
+		return err
+	}
+	if err := w.Respond(dimse.Command{Status: status}, bytes.NewReader(data)); err != nil {
+		return errors.Join(errUnanswered, err)
+	}
+	f.metrics.answers.WithLabelValues(e.search.level.String()).Inc()
+	return nil
+}
+
+// refuse finds the status for what ended a query early.
+func (f *find) refuse(o *outcome, err error) {
+	switch {
+	case errors.As(err, &o.refused):
+		o.status = o.refused.status
+	case errors.Is(err, errUnanswered):
+		o.err = err
+	case errors.Is(err, context.Canceled):
+		o.status = dimse.StatusCancel
+	default:
+		o.status, o.err = dimse.StatusUnableToProcess, err
+		o.refused = &refusal{status: o.status, comment: "query failed; see the gateway's log"}
+	}
+}
+
+// account writes the one line of a query and counts it.
+func (f *find) account(o *outcome) {
+	level, label := Level(0), statusLabel(o.status)
+	args := []any{"association", f.caller.Association, "peer", pdu.Printable(f.caller.AETitle), "model", o.model}
+	if o.query != nil {
+		level = o.query.level
+		args = append(args, "level", level.String(), "keys", strings.Join(o.query.keyNames, ","), "matches", o.matches)
+	}
+	took := time.Since(o.begun)
+	args = append(args, "status", o.status.String(), "seconds", took.Seconds())
+	if o.refused != nil {
+		args = append(args, "reason", o.refused.comment)
+	}
+	if errors.Is(o.err, errUnanswered) {
+		label = unanswered
+	}
+	if o.err != nil {
+		args = append(args, "error", o.err)
+	}
+	f.metrics.query(level, label, took)
+	switch {
+	case o.status == dimse.StatusUnableToProcess:
+		f.o.Logger.Error("query failed", args...)
+	case o.refused != nil:
+		f.o.Logger.Warn("query refused", args...)
+	case label == unanswered:
+		f.o.Logger.Warn("query not answered to its end", args...)
+	default:
+		f.o.Logger.Info("query answered", args...)
+	}
+}

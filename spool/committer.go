@@ -35,6 +35,7 @@ type committer struct {
 	ledger  *ledger
 	now     func() time.Time
 	health  *health
+	room    func() error             // asked before each transaction; an error puts it off
 	onSpace func()                   // asked to give the reserve back when the disk is full
 	commit  func(*badger.Txn) error  // replaced by tests that break the disk
 	observe func(time.Duration, int) // duration and operations of a durable transaction
@@ -60,6 +61,7 @@ func newCommitter(db *badger.DB, l *ledger, h *health, now func() time.Time) *co
 		ledger:  l,
 		now:     now,
 		health:  h,
+		room:    func() error { return nil },
 		onSpace: func() {},
 		commit:  func(txn *badger.Txn) error { return txn.Commit() },
 		observe: func(time.Duration, int) {},
@@ -226,7 +228,7 @@ func (c *committer) persist(t *tx) error {
 		t.txn.Discard()
 		return err
 	}
-	err := c.commit(t.txn)
+	err := c.try(t.txn)
 	for wait := retryInterval; err != nil; wait = min(2*wait, retryMax) {
 		c.health.indexFailed(fmt.Errorf("write the index: %w", err))
 		if errors.Is(err, syscall.ENOSPC) {
@@ -248,6 +250,15 @@ func (c *committer) again(writes []write) error {
 		if err := w.to(txn); err != nil {
 			return err
 		}
+	}
+	return c.try(txn)
+}
+
+// try commits if there is room for it.
+func (c *committer) try(txn *badger.Txn) error {
+	if err := c.room(); err != nil {
+		txn.Discard()
+		return err
 	}
 	return c.commit(txn)
 }

@@ -36,6 +36,34 @@ func indexOptions(dir string, log *slog.Logger) badger.Options {
 	return o
 }
 
+// openIndex opens an index, if there is room for what that writes.
+func openIndex(room *indexRoom, log *slog.Logger) (*badger.DB, error) {
+	if err := room.forOpen(); err != nil {
+		return nil, fmt.Errorf("open the index: %w", err)
+	}
+	db, err := badger.Open(indexOptions(room.dir, log))
+	if err != nil {
+		return nil, fmt.Errorf("open the index: %w", err)
+	}
+	if err := room.opened(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the index: %w", err), closeIndex(db, room, log))
+	}
+	return db, nil
+}
+
+// closeIndex closes an index. Closing writes a table; without room for it the index is left as a crash would leave it:
+// everything is in the logs of the memtables, and the process is about to end.
+func closeIndex(db *badger.DB, room *indexRoom, log *slog.Logger) error {
+	if err := room.forClose(); err != nil {
+		log.Warn("the index is not closed; the next start reads its logs", "error", err)
+		return nil
+	}
+	if err := db.Close(); err != nil {
+		return fmt.Errorf("close the index: %w", err)
+	}
+	return room.closed()
+}
+
 // indexLog passes on what an operator can act upon.
 type indexLog struct{ log *slog.Logger }
 

@@ -71,10 +71,7 @@ func (s *Spool) accepting() error {
 	if err := s.health.indexErr(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnhealthy, err)
 	}
-	if s.pressure.forBegin(s) == LevelFull {
-		return ErrFull
-	}
-	return nil
+	return s.pressure.admit(s)
 }
 
 // instanceOfIncoming bounds what the network gave.

@@ -8,7 +8,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -35,11 +37,15 @@ type indexRoom struct {
 	reserve *reserve
 	free    func() (int64, error) // of the file system
 
+	once sync.Once
+	done chan struct{} // ends the waits for room
+
 	spare string // the log that the next memtable is going to have; "" if it has no blocks yet
 }
 
 func newIndexRoom(dir string, r *reserve) *indexRoom {
-	return &indexRoom{dir: dir, reserve: r, free: func() (int64, error) { return freeBytes(filepath.Dir(dir)) }}
+	free := func() (int64, error) { return freeBytes(filepath.Dir(dir)) }
+	return &indexRoom{dir: dir, reserve: r, free: free, done: make(chan struct{})}
 }
 
 // freeBytes is what the file system of a directory has left for this user.
@@ -88,6 +94,20 @@ func (r *indexRoom) forWrite() error {
 	}
 	return r.prepareSpare()
 }
+
+// forTable is called before a compaction writes a table, and waits until there is room.
+func (r *indexRoom) forTable() {
+	for r.ask(indexRoomLeast) != nil {
+		select {
+		case <-r.done:
+			return
+		case <-time.After(retryInterval):
+		}
+	}
+}
+
+// closing ends the waits: there is room enough to close.
+func (r *indexRoom) closing() { r.once.Do(func() { close(r.done) }) }
 
 // forOpen is asked before the index is opened: that makes a memtable, and flushes those that are left.
 func (r *indexRoom) forOpen() error {

@@ -85,7 +85,7 @@ func (s *Spool) evictPass() (freed int64, err error) {
 				return freed, err
 			}
 			if n > 0 && whole { // at once: somebody may wait for the room
-				if err := s.recycleIfDead(info); err != nil {
+				if err := errors.Join(s.recycleIfDead(info), s.shrinkPool()); err != nil {
 					return freed, err
 				}
 			}

@@ -535,8 +535,21 @@ func TestDiskFilledByOthers(t *testing.T) {
 }
 
 // TestIndexOnFullDisk has the index written while another program has taken the last of the disk: it is memory-mapped, and
-// the process must neither die of it nor fail to start again.
+// the process must neither die of it nor fail to stop and to start again.
 func TestIndexOnFullDisk(t *testing.T) {
+	t.Run("stopped", func(t *testing.T) {
+		testIndexOnFullDisk(t, func(g *gate) {
+			g.stop(t)
+			if out := g.process.Output(); strings.Contains(out, "fatal error") {
+				t.Errorf("the stop on a full disk: %.500s", out)
+			}
+		})
+	})
+	t.Run("killed", func(t *testing.T) { testIndexOnFullDisk(t, func(g *gate) { g.process.Kill() }) })
+}
+
+func testIndexOnFullDisk(t *testing.T, end func(*gate)) {
+	t.Helper()
 	disk := smallDisk(t, 600<<20)
 	g := newGate(t, "spool: {min_free: 64MiB, segment_size: 16MiB}\n",
 		destination{name: "cloud", aeTitle: "CLOUD", address: peertest.Address(t)})
@@ -562,7 +575,7 @@ func TestIndexOnFullDisk(t *testing.T) {
 		t.Fatalf("the gateway died on a full disk: %.500s", g.process.Output())
 	default:
 	}
-	g.process.Kill()
+	end(g)
 	filler.more(t)
 	p := peertest.Start(t, nil, binary, "serve", "--config", g.config)
 	p.Wait(time.Second) // it may serve or end, but with words

@@ -194,11 +194,11 @@ type adjustOp struct {
 	done   chan error
 }
 
-// adjust runs a function in the committer and waits until its work is durable.
+// adjust runs a function in the committer and waits until its work is durable, or the index cannot be written.
 func (s *Spool) adjust(fn func(t *tx) error) error {
 	o := &adjustOp{adjust: fn, done: make(chan error, 1)}
 	s.committer.enqueue(o, true)
-	return <-o.done
+	return s.await(o.done)
 }
 
 func (o *adjustOp) apply(t *tx) error {

@@ -161,6 +161,9 @@ func TestIndexWithoutRoom(t *testing.T) {
 	if _, err := s.Begin(incoming(tpl.Object(1, 1, 2))); !errors.Is(err, ErrUnhealthy) {
 		t.Errorf("begin: %v", err)
 	}
+	if _, err := s.Drop(t.Context(), JobFilter{}, "nobody waits for ever"); !errors.Is(err, ErrUnhealthy) {
+		t.Errorf("drop: %v", err)
+	}
 	free.Store(1 << 30)
 	waitFor(t, func() bool { return s.Health() == nil })
 	s.pressure.refuse.Store(0)

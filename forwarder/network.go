@@ -14,8 +14,8 @@ import (
 	"dcmgate/pdu"
 )
 
-// networkRow classifies the errors that a predicate matches.
-type networkRow struct {
+// errorRow classifies the errors that a predicate matches.
+type errorRow struct {
 	name    string
 	matches func(error) bool
 	class   class
@@ -23,7 +23,7 @@ type networkRow struct {
 
 // networkTable holds what can happen to a connection or association other
 // than an A-ASSOCIATE-RJ. The first row that matches counts.
-var networkTable = []networkRow{
+var networkTable = []errorRow{
 	{"refused", is(syscall.ECONNREFUSED), lost("refused", "nothing listens at the destination's address", "check address and port, and that its DICOM service runs")},
 	{"unreachable", is(syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN), lost("unreachable", "the network cannot reach the destination", "check cabling, routing and VPN")},
 	{"dns", as[*net.DNSError], lost("dns", "the destination's host name cannot be resolved", "check the name and the DNS server")},
@@ -111,13 +111,17 @@ func classifyBreak(err error) failure {
 	return f
 }
 
-func classifyNetwork(err error) failure {
-	for _, row := range networkTable {
+func classifyNetwork(err error) failure { return classify(networkTable, err) }
+
+// classify returns the meaning of an error by a table whose last row matches
+// every one.
+func classify(table []errorRow, err error) failure {
+	for _, row := range table {
 		if row.matches(err) {
 			return failure{row.class, bounded(err.Error())}
 		}
 	}
-	return failure{networkTable[len(networkTable)-1].class, ""} // not reached: the last row matches every error
+	return failure{table[len(table)-1].class, ""} // not reached
 }
 
 // bounded keeps a peer's words from filling records and logs.

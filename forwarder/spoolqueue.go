@@ -1,16 +1,24 @@
 package forwarder
 
 import (
+	"errors"
 	"io"
 
 	"dcmgate/spool"
 	"dcmgate/transfer"
 )
 
-// FromSpool makes a queue of the spool's jobs.
-func FromSpool(s *spool.Spool) Queue { return spoolQueue{s} }
+// FromSpool makes a queue of the spool's jobs. The bytes of an instance are compared with its digest while they are sent,
+// and one that is damaged is not completed.
+func FromSpool(s *spool.Spool) Queue { return spoolQueue{s, true} }
 
-type spoolQueue struct{ spool *spool.Spool }
+// FromSpoolUnchecked is FromSpool without the comparison: bytes are sent as they are read.
+func FromSpoolUnchecked(s *spool.Spool) Queue { return spoolQueue{s, false} }
+
+type spoolQueue struct {
+	spool   *spool.Spool
+	checked bool
+}
 
 // urgencies orders PS3.7's priorities, which are numbered in another order.
 var urgencies = map[spool.Priority]int{
@@ -46,10 +54,14 @@ func (q spoolQueue) Ready(destination string) <-chan struct{} { return q.spool.R
 
 func (q spoolQueue) Complete(results ...Result) error {
 	ended := make([]spool.Outcome, len(results))
+	var failed error
 	for i, r := range results {
 		ended[i] = spoolOutcome(r)
+		if r.Unreadable { // before the outcome, so that a copy sent because of it finds the mark
+			failed = errors.Join(failed, q.spool.MarkDamaged(spool.InstanceID(r.Job.ID)))
+		}
 	}
-	return q.spool.Complete(ended...)
+	return errors.Join(failed, q.spool.Complete(ended...))
 }
 
 func spoolOutcome(r Result) spool.Outcome {
@@ -71,11 +83,14 @@ func (q spoolQueue) Open(j Job) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dataSet{r.DataSet(), r}, nil
+	if !q.checked {
+		return dataSet{r.DataSet(), r}, nil
+	}
+	return dataSet{r.Checked(), r}, nil
 }
 
 // dataSet reads an instance's data set and closes the instance.
 type dataSet struct {
-	*io.SectionReader
+	io.Reader
 	io.Closer
 }

@@ -225,6 +225,8 @@ func (w *worker) enough() bool {
 		return true
 	case w.taken > 0 && w.running > w.control.allowed(time.Now()):
 		return true
+	case w.echoDue && w.workers >= w.control.bound(time.Now()):
+		return true // a C-ECHO needs an association of its own
 	}
 	return w.mustMakeRoom()
 }

@@ -58,8 +58,12 @@ func (g *Gateway) newForwarder(s *spool.Spool) (*forwarder.Forwarder, error) {
 	for _, d := range g.cfg.Destinations {
 		destinations = append(destinations, forwarderDestination(d, g.security.destinations[d.Name]))
 	}
+	queue := forwarder.FromSpoolUnchecked(s)
+	if g.cfg.Spool.VerifyOnSend {
+		queue = forwarder.FromSpool(s)
+	}
 	return forwarder.New(forwarder.Options{
-		Queue:        forwarder.FromSpool(s),
+		Queue:        queue,
 		Dialer:       &forwarder.DIMSE{CallingAETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry},
 		Destinations: destinations,
 		Grace:        g.grace(),
@@ -112,7 +116,7 @@ type liveOperations struct {
 
 // Retry implements [Operator]. Whoever retries by hand has mended something,
 // so a destination that is waited for is tried at once.
-func (o liveOperations) Retry(ctx context.Context, f JobFilter, reason string) (int, error) {
+func (o liveOperations) Retry(ctx context.Context, f JobFilter, reason string) (Changed, error) {
 	n, err := o.operations.Retry(ctx, f, reason)
 	if err == nil && f.Destination != "" {
 		o.forward.Probe(f.Destination)

@@ -404,11 +404,11 @@ func TestQueueSurvivesARestartAndCanBeOperated(t *testing.T) {
 		t.Errorf("a second owner of the spool: %v", err)
 	}
 	uid, _ := image(2)
-	if n, err := op.Drop(t.Context(), JobFilter{Instance: uid}, "not wanted"); err != nil || n != 1 {
+	if n, err := op.Drop(t.Context(), JobFilter{Instance: uid}, "not wanted"); err != nil || n.Count != 1 {
 		// The job may be on its way just now; then it is left alone.
 		eventually(t, "the drop", func() bool {
 			n, err := op.Drop(t.Context(), JobFilter{Instance: uid}, "not wanted")
-			return err == nil && n == 1
+			return err == nil && n.Count == 1
 		})
 	}
 	page, err := op.Jobs(t.Context(), JobFilter{State: "dropped"}, "", 10)
@@ -426,8 +426,8 @@ func TestQueueSurvivesARestartAndCanBeOperated(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer done()
-	if n, err := op.Retry(t.Context(), JobFilter{Destination: "a", State: "dropped"}, "wanted after all"); err != nil || n != 1 {
-		t.Errorf("retry: %d, %v", n, err)
+	if n, err := op.Retry(t.Context(), JobFilter{Destination: "a", State: "dropped"}, "wanted after all"); err != nil || n.Count != 1 {
+		t.Errorf("retry: %+v, %v", n, err)
 	}
 	eventually(t, "delivery after the retry", func() bool { n, _ := s.received(); return n == 3 })
 }

@@ -107,6 +107,7 @@ func TestExitStatus(t *testing.T) {
 		{"send 127.0.0.1:104 /nonexistent", exitUsage, "no such file"},
 		{"echo --timeout 0s 127.0.0.1:104", exitUsage, "must be positive"},
 		{"queue list --state lost", exitUsage, "pending, active, parked"},
+		{"queue list -n -5", exitUsage, "--limit -5"},
 
 		{"echo 127.0.0.1:1", exitFailed, "connection refused"},
 		{"send 127.0.0.1:1 " + empty, exitFailed, "no DICOM files found"},

@@ -1,6 +1,7 @@
 package forwarder
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 	"time"
@@ -78,6 +79,17 @@ var (
 
 // shortages are errors of reading that say nothing about the instance.
 var shortages = is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, spool.ErrClosed, spool.ErrUnhealthy)
+
+func is(targets ...error) func(error) bool {
+	return func(err error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+}
 
 // classifyLocal returns the meaning of a failure to read an instance.
 func classifyLocal(err error) failure {

@@ -1,6 +1,7 @@
 package forwarder
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -94,6 +95,17 @@ var localTable = []errorRow{
 // Policy.MaxAttempts is less. The destination has no part in it, so nothing
 // else need be proved.
 const maxReads = 5
+
+func is(targets ...error) func(error) bool {
+	return func(err error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+}
 
 // classifyLocal returns the meaning of a failure to read an instance.
 func classifyLocal(err error) failure { return classify(localTable, err) }

@@ -397,7 +397,7 @@ func (w *worker) dialFailed(ctx context.Context, err error) {
 	}
 	now := time.Now()
 	failure := classifyDial(err)
-	if slices.Contains(w.stalled, w) && w.serving > 0 && timeout(err) {
+	if slices.Contains(w.stalled, w) && w.serving > 0 && failure.Code == "timeout" {
 		w.limited(now, max(w.serving, w.beside))
 		w.breaker.postpone(now)
 		return

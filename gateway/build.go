@@ -31,9 +31,9 @@ func loadSecurity(cfg Config) (security, error) {
 	return s, nil
 }
 
-// newServer builds what accepts associations on one listener; secure is nil
-// for the plain one.
-func (g *Gateway) newServer(r *receiver, secure *tls.Config) (*dimse.Server, error) {
+// newServer builds what accepts associations, on the plain listener and on that
+// for TLS: the limits are over both.
+func (g *Gateway) newServer(r *receiver) (*dimse.Server, error) {
 	d := &g.cfg.DICOM
 	return dimse.NewServer(r, dimse.ServerOptions{
 		Timeouts: dimse.Timeouts{
@@ -46,7 +46,6 @@ func (g *Gateway) newServer(r *receiver, secure *tls.Config) (*dimse.Server, err
 		MaxAssociations: d.MaxAssociations,
 		MaxPerAddress:   d.MaxPerAddress,
 		MaximumLength:   d.MaxPDU,
-		TLS:             secure,
 		Logger:          g.log,
 		Registerer:      g.registry,
 	})

@@ -132,6 +132,9 @@ func (s *storage) receive(ctx context.Context, rq *dimse.Request) (dimse.Status,
 	if err != nil {
 		return s.failed(in, "commit failed", err)
 	}
+	if receipt.Outcome == spool.NewVersion {
+		s.trouble.caution(s.log, "new version", "other content under known UIDs; both versions are kept and sent", "sop_instance_uid", printable(in.SOPInstanceUID))
+	}
 	s.log.Debug("instance stored", "outcome", receipt.Outcome.String(), "sop_instance_uid", printable(in.SOPInstanceUID))
 	return dimse.StatusSuccess, ""
 }

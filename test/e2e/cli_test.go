@@ -81,7 +81,7 @@ func TestWrongUsage(t *testing.T) {
 		{"", "needs one of"}, {"serve --config", "needs an argument"}, {"serve extra", "unknown command"},
 		{"demo extra", "unknown command"}, {"demo --nosuch", "unknown flag"}, {"send", "requires at least 2 arg"}, {"send nowhere x", "not HOST:PORT"},
 		{"send --associations many 127.0.0.1:1 x", "invalid argument"}, {"send 127.0.0.1:1 /nonexistent", "no such file"},
-		{"echo", "accepts 1 arg"}, {"echo :104", "not HOST:PORT"}, {"echo 10.0.0.5", "not HOST:PORT"}, {"echo --timeout -1s 127.0.0.1:1", "positive"},
+		{"echo", "accepts 1 arg"}, {"echo :104", "not HOST:PORT"}, {"echo 10.0.0.5", "not HOST:PORT"}, {"echo localhost:99999", "1 to 65535"}, {"completion nosuch", "unknown command"}, {"help nosuch", "unknown command"}, {"echo --timeout -1s 127.0.0.1:1", "positive"},
 		{"status extra", "unknown command"}, {"status --config /nonexistent", "config example"}, {"queue", "needs one of"}, {"queue list extra", "unknown command"},
 		{"queue list --state nosuch", "pending, active"}, {"queue retry --nosuch", "unknown flag"}, {"queue drop extra", "unknown command"},
 		{"verify extra", "unknown command"}, {"verify --rebuild=perhaps", "invalid argument"}, {"config", "needs one of"}, {"config check", "accepts 1 arg"},
@@ -138,19 +138,19 @@ func TestPeersThatAreNone(t *testing.T) {
 	rejecting.reconfigure(t, "accept: any}", "accept: known}")
 	rejecting.start(t)
 	files := writePart10(t, 3)
-	for _, row := range []struct{ name, address, reason string }{
-		{"closed port", peertest.Address(t), "connection refused"},
-		{"HTTP server", answerer(t, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), "HTTP"},
-		{"silent end", answerer(t, ""), "lost"},
-		{"garbage", answerer(t, "\x02\x00\xff\xff\xff\xff garbage"), "malformed"},
-		{"rejecting peer", rejecting.address, "calling-AE-title-not-recognized"},
+	for _, row := range []struct{ name, address, reason, advice string }{
+		{"closed port", peertest.Address(t), "connection refused", "check address and port"},
+		{"HTTP server", answerer(t, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), "HTTP", "check that the address is a DICOM service"},
+		{"silent end", answerer(t, ""), "lost", "whether only one side uses TLS"},
+		{"garbage", answerer(t, "\x02\x00\xff\xff\xff\xff garbage"), "malformed", "check that the address is a DICOM service"},
+		{"rejecting peer", rejecting.address, "calling-AE-title-not-recognized", "add it under peers"},
 	} {
 		_, stderr, status := command(t, "echo", "--timeout", "5s", row.address)
-		if status != 1 || !strings.Contains(stderr, row.reason) || !strings.Contains(stderr, row.address) {
+		if status != 1 || !strings.Contains(stderr, row.reason) || !strings.Contains(stderr, row.address) || !strings.Contains(stderr, row.advice) {
 			t.Errorf("echo to %s: exit status %d: %s", row.name, status, stderr)
 		}
 		_, stderr, status = command(t, "send", "--timeout", "5s", row.address, files)
-		if status != 1 || !strings.Contains(stderr, row.reason) {
+		if status != 1 || !strings.Contains(stderr, row.reason) || !strings.Contains(stderr, row.advice) {
 			t.Errorf("send to %s: exit status %d: %s", row.name, status, stderr)
 		}
 		stdout, _, status := command(t, "send", "--json", "--timeout", "5s", row.address, files)

@@ -82,9 +82,16 @@ var (
 	classShortage    = class{Action: actRetry, Code: "local-shortage", Words: "the gateway could not open the stored instance just now", Advice: "if this lasts, see to the gateway's own limits and disk"}
 )
 
+// localRow classifies the errors that a predicate matches.
+type localRow struct {
+	name    string
+	matches func(error) bool
+	class   class
+}
+
 // localTable holds what can happen to an instance that is read to be sent. The
 // first row that matches counts.
-var localTable = []errorRow{
+var localTable = []localRow{
 	{"shortage", is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, spool.ErrClosed, spool.ErrUnhealthy), classShortage},
 	{"damaged", is(spool.ErrDamaged, io.ErrUnexpectedEOF), classDamaged},
 	{"gone", is(spool.ErrEvicted, spool.ErrNotFound, fs.ErrNotExist), classGone},
@@ -108,7 +115,14 @@ func is(targets ...error) func(error) bool {
 }
 
 // classifyLocal returns the meaning of a failure to read an instance.
-func classifyLocal(err error) failure { return classify(localTable, err) }
+func classifyLocal(err error) failure {
+	for _, row := range localTable {
+		if row.matches(err) {
+			return failure{row.class, bounded(err.Error())}
+		}
+	}
+	return failure{classRead, ""} // not reached: the last row matches every error
+}
 
 // A failure is a classified result with its particulars.
 type failure struct {

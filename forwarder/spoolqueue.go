@@ -8,17 +8,11 @@ import (
 	"dcmgate/transfer"
 )
 
-// FromSpool makes a queue of the spool's jobs. The bytes of an instance are compared with its digest while they are sent,
+// FromSpool makes a queue of the spool's jobs. The bytes of an instance are compared with its checksum while they are sent,
 // and one that is damaged is not completed.
-func FromSpool(s *spool.Spool) Queue { return spoolQueue{s, true} }
+func FromSpool(s *spool.Spool) Queue { return spoolQueue{s} }
 
-// FromSpoolUnchecked is FromSpool without the comparison: bytes are sent as they are read.
-func FromSpoolUnchecked(s *spool.Spool) Queue { return spoolQueue{s, false} }
-
-type spoolQueue struct {
-	spool   *spool.Spool
-	checked bool
-}
+type spoolQueue struct{ spool *spool.Spool }
 
 // urgencies orders PS3.7's priorities, which are numbered in another order.
 var urgencies = map[spool.Priority]int{
@@ -82,9 +76,6 @@ func (q spoolQueue) Open(j Job) (io.ReadCloser, error) {
 	r, err := q.spool.Open(spool.InstanceID(j.ID))
 	if err != nil {
 		return nil, err
-	}
-	if !q.checked {
-		return dataSet{r.DataSet(), r}, nil
 	}
 	return dataSet{r.Checked(), r}, nil
 }

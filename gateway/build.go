@@ -57,12 +57,8 @@ func (g *Gateway) newForwarder(s *spool.Spool) (*forwarder.Forwarder, error) {
 	for _, d := range g.cfg.Destinations {
 		destinations = append(destinations, forwarderDestination(d, g.security.destinations[d.Name]))
 	}
-	queue := forwarder.FromSpoolUnchecked(s)
-	if g.cfg.Spool.VerifyOnSend {
-		queue = forwarder.FromSpool(s)
-	}
 	return forwarder.New(forwarder.Options{
-		Queue:        queue,
+		Queue:        forwarder.FromSpool(s),
 		Dialer:       &forwarder.DIMSE{CallingAETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry},
 		Destinations: destinations,
 		Grace:        g.grace(),

@@ -108,7 +108,6 @@ type Spool struct {
 	// evicted for room.
 	KeepUnrouted bool
 	SegmentSize  int64
-	VerifyOnSend bool // compare the digest of what is sent
 }
 
 // Right is something a peer may do.

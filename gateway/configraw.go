@@ -91,7 +91,6 @@ type rawSpool struct {
 	Retention    value `yaml:"retention" default:"0"`
 	KeepUnrouted value `yaml:"keep_unrouted" default:"true"`
 	SegmentSize  value `yaml:"segment_size" default:"128MiB"`
-	VerifyOnSend value `yaml:"verify_on_send" default:"true"`
 }
 
 type rawPeer struct {

@@ -224,7 +224,6 @@ func (v *validator) spool(raw *rawSpool) Spool {
 		Retention:    v.duration(raw.Retention, 0, 10*366*24*time.Hour),
 		KeepUnrouted: v.truth(raw.KeepUnrouted),
 		SegmentSize:  v.size(raw.SegmentSize, 16<<20, 4<<30),
-		VerifyOnSend: v.truth(raw.VerifyOnSend),
 	}
 	if s.Quota != 0 && s.Quota < 4*s.SegmentSize {
 		v.fail(raw.Quota.at, "%s is less than four segments (segment_size %s)", raw.Quota.Text, raw.SegmentSize.Text)

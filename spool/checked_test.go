@@ -32,9 +32,12 @@ func TestCheckedReadsWhatWasCommitted(t *testing.T) {
 				t.Errorf("%d bytes %s: %d bytes, %v", len(o.Data), name, len(b), err)
 			}
 		}
-		exact := make([]byte, len(o.Data)) // as whoever knows the length reads
-		if _, err := io.ReadFull(r.Checked(), exact); err != nil || !bytes.Equal(exact, o.Data) {
-			t.Errorf("%d bytes: %v", len(o.Data), err)
+		for _, known := range []bool{true, false} { // a checksum, or only the digest as of dcmgate 0.1
+			r.in.checksum.known = known
+			exact := make([]byte, len(o.Data)) // as whoever knows the length reads
+			if _, err := io.ReadFull(r.Checked(), exact); err != nil || !bytes.Equal(exact, o.Data) {
+				t.Errorf("%d bytes, checksum known %v: %v", len(o.Data), known, err)
+			}
 		}
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -55,7 +58,8 @@ func TestCheckedHoldsBackWhatIsDamaged(t *testing.T) {
 		}
 		damage(t, s, in.location)
 		for _, chunk := range []int{1, 1000, 1 << 20} {
-			r, err := s.openInstance(in) // as it was opened before the damage was known
+			in.checksum.known = chunk != 1000 // else by the digest
+			r, err := s.openInstance(in)      // as it was opened before the damage was known
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,13 +15,18 @@ import (
 func (s *Server) serveConnection(a *Association) {
 	s.negotiate(a)
 	established := a.fsm.current() == sta6
-	s.admission.associated(a, established)
-	s.metrics.settleRequest(a)
-	if established {
-		a.run()
-		return
+	if !established {
+		displace(s.admission.refused(a))
 	}
-	a.awaitClose()
+	s.metrics.settleRequest(a)
+	switch {
+	case !established:
+		a.awaitClose()
+	case s.admission.isReserved(a):
+		s.reserved.run(a)
+	default:
+		a.run()
+	}
 }
 
 // negotiate takes a connection from Sta1 to Sta6, or to the end of it.

@@ -7,41 +7,42 @@ import (
 )
 
 // admission keeps the books of a server's connections. Every accepted connection is first
-// half-open: it has no association yet. Those are few and cheap, so that a flood of them is
-// turned away at the door; one that brings a request needs a place among the associations.
+// half-open: it has no association yet. Those are few and cheap, and give way to newer ones
+// (see waiting); one that brings a request needs a place among the associations.
 type admission struct {
-	limit       int // associations in all
-	perAddress  int // connections of one address that are associated; 0 is no limit
-	reserved    int // places beyond limit for requests that propose nothing but Verification
-	halfOpen    int // half-open connections in all
-	halfOpenOne int // half-open connections of one address
+	limit      int // associations in all
+	perAddress int // connections of one address that are associated; 0 is no limit
+	reserved   int // places beyond limit for requests that propose nothing but Verification
 
-	mu      sync.Mutex
-	placed  map[*Association]place
-	counts  map[netip.Addr]*addressCount
-	waiting int // half-open
-	taken   int // ordinary places
-	echoes  int // reserved places
+	mu         sync.Mutex
+	placed     map[*Association]place
+	associated map[netip.Addr]int // ordinary places, by address
+	halfOpen   *waiting
+	taken      int // ordinary places
+	echoes     int // reserved places
 }
 
-// place is what a connection occupies.
-type place uint8
+// place is what a connection occupies: a seat while it is half-open, or one of two kinds of
+// places for associations.
+type place struct {
+	kind placeKind
+	seat *seat
+}
+
+type placeKind uint8
 
 const (
-	placeHalfOpen place = iota
+	placeHalfOpen placeKind = iota
 	placeOrdinary
 	placeReserved
 )
 
-type addressCount struct{ halfOpen, associated int }
-
 func newAdmission(o ServerOptions) *admission {
 	return &admission{
-		limit: o.MaxAssociations, perAddress: o.MaxPerAddress, reserved: o.ReservedForEcho, halfOpen: o.MaxHalfOpen,
-		// One address can never keep the others from being heard.
-		halfOpenOne: max(1, o.MaxHalfOpen/2),
-		placed:      make(map[*Association]place),
-		counts:      make(map[netip.Addr]*addressCount),
+		limit: o.MaxAssociations, perAddress: o.MaxPerAddress, reserved: o.ReservedForEcho,
+		placed:     make(map[*Association]place),
+		associated: make(map[netip.Addr]int),
+		halfOpen:   newWaiting(o.MaxHalfOpen),
 	}
 }
 
@@ -58,102 +59,93 @@ func network(a netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
-// enter takes in a new connection; false if it is to be closed at once.
-func (d *admission) enter(a *Association) bool {
+// enter takes in a new connection, and returns the one that is to be closed for it, if any.
+func (d *admission) enter(a *Association) (displaced *Association) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := d.count(a)
-	if d.waiting >= d.halfOpen || c.halfOpen >= d.halfOpenOne {
-		d.forget(a, c)
-		return false
-	}
-	d.waiting++
-	c.halfOpen++
-	d.placed[a] = placeHalfOpen
-	return true
+	return d.seat(a)
+}
+
+// seat makes a connection half-open. d.mu is held.
+func (d *admission) seat(a *Association) (displaced *Association) {
+	s, displaced := d.halfOpen.enter(a)
+	d.placed[a] = place{placeHalfOpen, s}
+	delete(d.placed, displaced)
+	return displaced
 }
 
 // admit gives a half-open connection that has sent its request a place among the associations.
 func (d *admission) admit(a *Association) *RejectError {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	c := d.count(a)
+	p, ok := d.placed[a]
+	if !ok {
+		return RejectCongestion(errDisplaced.Error()) // it was closed a moment ago
+	}
+	address := network(a.remote.Addr())
+	n := d.associated[address]
+	crowded := d.perAddress > 0 && n >= d.perAddress
 	echo := onlyVerification(a.rq) && d.echoes < d.reserved
 	switch {
-	case d.perAddress > 0 && c.associated >= d.perAddress && !echo:
-		return RejectLimit(fmt.Sprintf("%d associations from this address are open, as many as max_per_address allows", c.associated))
-	case d.taken < d.limit && !(d.perAddress > 0 && c.associated >= d.perAddress):
+	case crowded && !echo:
+		return RejectLimit(fmt.Sprintf("%d associations from this address are open, as many as max_per_address allows", n))
+	case d.taken < d.limit && !crowded:
 		d.taken++
-		c.associated++
-		d.placed[a] = placeOrdinary
+		d.associated[address]++
+		d.placed[a] = place{kind: placeOrdinary}
 	case echo:
 		d.echoes++
-		d.placed[a] = placeReserved
+		d.placed[a] = place{kind: placeReserved}
 	default:
 		return RejectLimit(fmt.Sprintf("%d associations are open, as many as max_associations allows", d.taken))
 	}
-	d.waiting--
-	c.halfOpen--
+	d.halfOpen.leave(p.seat)
 	return nil
 }
 
-// associated tells whether the request led to an association. If not, the connection counts as
-// half-open again until it is closed, and its place is free for the next.
-func (d *admission) associated(a *Association, established bool) {
-	if established {
-		return
-	}
+// refused makes a connection whose request did not lead to an association half-open again until
+// it is closed: its place is free for the next. It returns as enter does.
+func (d *admission) refused(a *Association) (displaced *Association) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if p, ok := d.placed[a]; ok && p != placeHalfOpen {
-		c := d.count(a)
-		d.vacate(p, c)
-		d.waiting++
-		c.halfOpen++
-		d.placed[a] = placeHalfOpen
+	p, ok := d.placed[a]
+	if !ok || p.kind == placeHalfOpen {
+		return nil
 	}
+	d.vacate(a, p)
+	return d.seat(a)
+}
+
+// isReserved tells whether an association has one of the places reserved for C-ECHO.
+func (d *admission) isReserved(a *Association) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.placed[a].kind == placeReserved
 }
 
 // leave forgets a connection that is closed.
 func (d *admission) leave(a *Association) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	p, ok := d.placed[a]
-	if !ok {
-		return
+	if p, ok := d.placed[a]; ok {
+		delete(d.placed, a)
+		d.vacate(a, p)
 	}
-	delete(d.placed, a)
-	c := d.count(a)
-	d.vacate(p, c)
-	d.forget(a, c)
 }
 
-func (d *admission) vacate(p place, c *addressCount) {
-	switch p {
+// vacate gives back what a connection occupied. d.mu is held.
+func (d *admission) vacate(a *Association, p place) {
+	switch p.kind {
 	case placeHalfOpen:
-		d.waiting--
-		c.halfOpen--
+		d.halfOpen.leave(p.seat)
 	case placeOrdinary:
 		d.taken--
-		c.associated--
+		address := network(a.remote.Addr())
+		if d.associated[address]--; d.associated[address] == 0 {
+			delete(d.associated, address)
+		}
 	case placeReserved:
 		d.echoes--
-	}
-}
-
-func (d *admission) count(a *Association) *addressCount {
-	key := network(a.remote.Addr())
-	c := d.counts[key]
-	if c == nil {
-		c = &addressCount{}
-		d.counts[key] = c
-	}
-	return c
-}
-
-func (d *admission) forget(a *Association, c *addressCount) {
-	if *c == (addressCount{}) {
-		delete(d.counts, network(a.remote.Addr()))
 	}
 }
 

@@ -21,6 +21,9 @@ var (
 	// errEnded stops the reading of an association that has already ended for a recorded reason.
 	errEnded = errors.New("association has ended")
 
+	// errDisplaced is why a connection is closed that has sent no request.
+	errDisplaced = errors.New("closed to make room for newer connections: too many have not sent an association request")
+
 	// errCut is what a burst in progress fails with when the association is being aborted.
 	errCut = errors.New("association is being aborted")
 )

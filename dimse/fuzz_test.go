@@ -32,7 +32,7 @@ func FuzzServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, associated bool, input []byte) {
 		ours, theirs := net.Pipe()
 		_ = ours.SetDeadline(time.Now().Add(20 * time.Second))
-		s.accept(theirs)
+		s.accept(theirs, nil)
 		drained := make(chan struct{})
 		go func() {
 			defer close(drained)

@@ -42,6 +42,8 @@ func outcomeOf(established bool, err error) outcome {
 	switch {
 	case established:
 		return outcomeAccepted
+	case errors.Is(err, errDisplaced):
+		return outcomeOverload
 	case errors.As(err, &rejected) && rejected.Permanent():
 		return outcomeRejectedPermanent
 	case errors.As(err, &rejected):
@@ -61,8 +63,12 @@ func (in *instruments) settleRequest(a *Association) {
 
 // report logs an inbound connection that led to no association.
 func (s *Server) report(a *Association) {
-	if a.ac == nil {
-		s.refused(a, "no association", a.Err())
+	switch err := a.Err(); {
+	case a.ac != nil:
+	case errors.Is(err, errDisplaced):
+		s.refused(a, "connection closed to make room", err)
+	default:
+		s.refused(a, "no association", err)
 	}
 }
 
@@ -94,6 +100,8 @@ func hintFor(err error) string {
 	switch {
 	case errors.As(err, new(*RejectError)):
 		return ""
+	case errors.Is(err, errDisplaced):
+		return "look for a port scanner or a peer that opens connections and leaves them"
 	case errors.As(err, &format):
 		return "the peer does not speak DICOM as configured here; compare TLS settings and port on both sides"
 	case errors.As(err, &timeout):

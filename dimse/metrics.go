@@ -31,7 +31,7 @@ const (
 	outcomeAborted  // malformed or unexpected PDU, or A-ABORT instead of an answer
 	outcomeTimeout  // ARTIM ran out
 	outcomeLost     // the connection ended, was never made, or TLS failed
-	outcomeOverload // closed at once: too many connections without an association
+	outcomeOverload // closed to make room: too many connections without an association
 	outcomes
 )
 
@@ -56,9 +56,6 @@ const classNone = ClassPending + 1
 
 var classLabels = [...]string{"success", "warning", "failure", "cancel", "pending", "none"}
 
-var operationNames = []string{"C-STORE", "C-GET", "C-FIND", "C-MOVE", "C-ECHO", "N-EVENT-REPORT", "N-GET", "N-SET",
-	"N-ACTION", "N-CREATE", "N-DELETE", "unknown"}
-
 // instruments are the package's metrics. Servers and Dialers on one Registerer share them.
 type instruments struct {
 	associations  [directions]prometheus.Gauge
@@ -66,8 +63,8 @@ type instruments struct {
 	ends          [directions][endings]prometheus.Counter
 	bytesReceived [directions]prometheus.Counter
 	bytesSent     [directions]prometheus.Counter
-	operations    [directions]map[string]*[classNone + 1]prometheus.Counter
-	seconds       [directions]map[string]prometheus.Observer
+	operations    *prometheus.CounterVec   // by direction, operation and class
+	seconds       *prometheus.HistogramVec // by direction and operation
 	strays        prometheus.Counter
 	panics        prometheus.Counter
 }
@@ -79,7 +76,7 @@ func newInstruments(reg prometheus.Registerer) (*instruments, error) {
 	return buildInstruments(reg)
 }
 
-// unregistered are for all who keep metrics for nobody; a set of their own would cost each 100 KB.
+// unregistered are for all who keep metrics for nobody; a set of their own would cost each tens of KB.
 var unregistered = sync.OnceValues(func() (*instruments, error) { return buildInstruments(nil) })
 
 func buildInstruments(reg prometheus.Registerer) (*instruments, error) {
@@ -96,7 +93,8 @@ func buildInstruments(reg prometheus.Registerer) (*instruments, error) {
 	if b.err != nil {
 		return nil, b.err
 	}
-	in := &instruments{strays: strays.WithLabelValues(), panics: panics.WithLabelValues()}
+	in := &instruments{operations: operations, seconds: seconds, strays: strays.WithLabelValues(), panics: panics.WithLabelValues()}
+	in.foresee()
 	for d, name := range directionNames {
 		in.associations[d] = associations.WithLabelValues(name)
 		in.bytesReceived[d], in.bytesSent[d] = received.WithLabelValues(name), sent.WithLabelValues(name)
@@ -106,31 +104,33 @@ func buildInstruments(reg prometheus.Registerer) (*instruments, error) {
 		for e, label := range endingNames {
 			in.ends[d][e] = ends.WithLabelValues(name, label)
 		}
-		in.operations[d] = make(map[string]*[classNone + 1]prometheus.Counter, len(operationNames))
-		in.seconds[d] = make(map[string]prometheus.Observer, len(operationNames))
-		for _, op := range operationNames {
-			var byClass [classNone + 1]prometheus.Counter
-			for c, label := range classLabels {
-				if StatusClass(c) != ClassPending {
-					byClass[c] = operations.WithLabelValues(name, op, label)
-				}
-			}
-			in.operations[d][op] = &byClass
-			in.seconds[d][op] = seconds.WithLabelValues(name, op)
-		}
 	}
 	return in, nil
 }
 
+// foresee makes the series of C-STORE, which are worth an alert before the first has happened.
+// Those of other operations come with the first; a series of each beforehand would be several
+// hundred that never move.
+func (in *instruments) foresee() {
+	store := CStoreRQ.Operation()
+	for _, direction := range directionNames {
+		for c, label := range classLabels {
+			if StatusClass(c) != ClassPending {
+				in.operations.WithLabelValues(direction, store, label)
+			}
+		}
+	}
+	in.seconds.WithLabelValues(directionNames[inbound], store)
+}
+
 // operation counts one that is over; class is that of its final status or classNone.
 func (in *instruments) operation(d direction, f CommandField, class StatusClass, took time.Duration) {
-	name := f.Operation()
-	byClass, ok := in.operations[d][name]
-	if !ok || class == ClassPending {
+	if class >= StatusClass(len(classLabels)) || class == ClassPending {
 		return
 	}
-	byClass[class].Inc()
-	in.seconds[d][name].Observe(took.Seconds())
+	name := f.Operation() // one of twelve
+	in.operations.WithLabelValues(directionNames[d], name, classLabels[class]).Inc()
+	in.seconds.WithLabelValues(directionNames[d], name).Observe(took.Seconds())
 }
 
 // instrumentBuilder registers collectors, or takes those that are registered already, and

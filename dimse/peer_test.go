@@ -237,6 +237,6 @@ func (w *watched) idle(t testing.TB) {
 		d := w.server.admission
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		return d.taken == 0 && d.echoes == 0 && d.waiting == 0 && len(d.placed) == 0 && len(d.counts) == 0
+		return d.taken == 0 && d.echoes == 0 && d.halfOpen.n == 0 && len(d.placed) == 0 && len(d.associated) == 0
 	})
 }

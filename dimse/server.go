@@ -24,16 +24,17 @@ type ServerOptions struct {
 	// MaxPerAddress is the same for one IPv4 address or IPv6 /64. Default: no limit of its own.
 	MaxPerAddress int
 	// ReservedForEcho are places beyond both limits for requests that propose nothing but
-	// Verification, so that a busy gateway can still be tested. Default 1; negative: none.
+	// Verification, so that a busy gateway can still be tested. Their associations are aborted
+	// after 5 s of idleness and 10 s in all. Default 1; negative: none.
 	ReservedForEcho int
 	// MaxHalfOpen bounds the connections that have not sent their request yet or are about to be
-	// closed; any beyond are closed at once. One address gets half of them. Default 128.
+	// closed. One address gets half of them. A newcomer beyond that takes the place of the oldest
+	// of the address that has most. Default 128.
 	MaxHalfOpen int
 	// MaximumLength is the longest P-DATA-TF we offer to receive, in bytes. Default
 	// pdu.DefaultMaximumLength.
 	MaximumLength uint32
 
-	TLS        *tls.Config           // nil: none. TLS 1.2 is the least unless MinVersion is set.
 	Logger     *slog.Logger          // nil: discard
 	Registerer prometheus.Registerer // nil: metrics are kept for nobody
 }
@@ -55,7 +56,6 @@ func (o ServerOptions) withDefaults() ServerOptions {
 	if o.MaximumLength == 0 {
 		o.MaximumLength = pdu.DefaultMaximumLength
 	}
-	o.TLS = tlsConfig(o.TLS)
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -70,6 +70,7 @@ type Server struct {
 	log       *slog.Logger
 	admission *admission
 	refusals  *suppressor
+	reserved  reservedTimes
 
 	mu        sync.Mutex
 	closing   bool
@@ -90,14 +91,27 @@ func NewServer(h Handler, o ServerOptions) (*Server, error) {
 		handler: h, options: o, metrics: m, log: o.Logger,
 		admission: newAdmission(o),
 		refusals:  newSuppressor(),
+		reserved:  reservedTimes{idle: 5 * time.Second, total: 10 * time.Second},
 		listeners: make(map[net.Listener]struct{}),
 		open:      make(map[*Association]struct{}),
 	}, nil
 }
 
 // Serve accepts connections on l until Shutdown or Close, and then returns nil; or the error
-// that keeps l from accepting. It closes l. Several listeners may be served.
-func (s *Server) Serve(l net.Listener) error {
+// that keeps l from accepting. It closes l. Several listeners may be served, also by ServeTLS;
+// all limits are over all of them.
+func (s *Server) Serve(l net.Listener) error { return s.serve(l, nil) }
+
+// ServeTLS is Serve for associations over TLS (PS3.15 annex B). TLS 1.2 is the least unless
+// config.MinVersion is set.
+func (s *Server) ServeTLS(l net.Listener, config *tls.Config) error {
+	if config == nil {
+		config = new(tls.Config) // which fails every handshake; never plain
+	}
+	return s.serve(l, tlsConfig(config))
+}
+
+func (s *Server) serve(l net.Listener, secure *tls.Config) error {
 	if !s.listen(l) {
 		return l.Close()
 	}
@@ -107,7 +121,7 @@ func (s *Server) Serve(l net.Listener) error {
 		conn, err := l.Accept()
 		if err == nil {
 			delay = 0
-			s.accept(conn)
+			s.accept(conn, secure)
 			continue
 		}
 		if s.isClosing() {
@@ -146,11 +160,11 @@ func (s *Server) isClosing() bool {
 	return s.closing
 }
 
-// accept starts the life of a connection, or closes it at once if too many are half-open.
-func (s *Server) accept(conn net.Conn) {
+// accept starts the life of a connection. If too many are half-open, an older one ends.
+func (s *Server) accept(conn net.Conn, secure *tls.Config) {
 	tuned := tune(conn)
-	if s.options.TLS != nil {
-		tuned = tls.Server(tuned, s.options.TLS)
+	if secure != nil {
+		tuned = tls.Server(tuned, secure)
 	}
 	a := s.newInbound(tuned)
 	if s.admission.full() {
@@ -176,15 +190,23 @@ func (s *Server) enter(a *Association) bool {
 	if s.closing {
 		return false
 	}
-	if !s.admission.enter(a) {
-		s.metrics.requests[inbound][outcomeOverload].Inc()
-		s.refused(a, "connection closed at once",
-			errors.New("too many connections have not sent an association request; look for a port scanner or a peer that opens connections and leaves them"))
-		return false
-	}
+	displace(s.admission.enter(a))
 	s.open[a] = struct{}{}
 	s.wg.Add(1)
 	return true
+}
+
+// displace closes a connection that has to make room. Its own goroutine counts and logs it.
+func displace(a *Association) {
+	if a == nil {
+		return
+	}
+	a.end(errDisplaced)
+	transport := a.stream.Conn
+	if c, ok := transport.(*tls.Conn); ok {
+		transport = c.NetConn() // closing TLS properly may take a while, and it is of no use here
+	}
+	_ = transport.Close()
 }
 
 // leave ends the connection's goroutine and gives back what it occupied.

@@ -72,30 +72,22 @@ func TestLimits(t *testing.T) {
 }
 
 // TestFloodOfConnections: a thousand connections that send nothing cost no association its
-// place, and one address cannot keep others out.
+// place, and make room for one another.
 func TestFloodOfConnections(t *testing.T) {
 	noLeaks(t)
+	var log lockedBuffer
 	o := short()
 	o.ARTIM, o.IdleTimeout, o.MaxHalfOpen = time.Minute, time.Minute, 20
+	o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	o.Registerer = prometheus.NewRegistry()
 	w := serveWatched(t, o)
 	established := dial(t, w.address, nil)
-	var conns []net.Conn
-	for range 1000 {
-		conn, err := net.Dial("tcp", w.address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, conn)
-	}
-	closedAtOnce := 0
-	for _, c := range conns[10:] { // the first ten wait for ARTIM
+	conns := silent(t, "127.0.0.1", w.address, 1000)
+	for i, c := range conns[:990] { // the last ten wait for ARTIM
 		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
-		if _, err := c.Read(make([]byte, 1)); err == io.EOF || isReset(err) {
-			closedAtOnce++
+		if _, err := c.Read(make([]byte, 1)); err != io.EOF && !isReset(err) {
+			t.Fatalf("connection %d was not closed: %v", i, err)
 		}
-	}
-	if closedAtOnce != 990 {
-		t.Errorf("%d of 990 connections were closed at once", closedAtOnce)
 	}
 	if status, err := established.Echo(t.Context()); err != nil || status != StatusSuccess {
 		t.Error(status, err)
@@ -107,8 +99,57 @@ func TestFloodOfConnections(t *testing.T) {
 		t.Error(err)
 	}
 	w.idle(t)
+	if n := testutil.ToFloat64(w.server.metrics.requests[inbound][outcomeOverload]); n != 990 {
+		t.Errorf("%v connections were counted, want 990", n)
+	}
+	if n := strings.Count(log.String(), "connection closed to make room"); n != 1 {
+		t.Errorf("%d lines were logged, want one:\n%s", n, log.String())
+	}
 	if err := dial(t, w.address, nil).Release(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// silent opens n connections from an address and sends nothing.
+func silent(t *testing.T, local, address string, n int) []net.Conn {
+	t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}
+	var conns []net.Conn
+	for range n {
+		conn, err := d.DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		conns = append(conns, conn)
+	}
+	return conns
+}
+
+// TestSilentHostsKeepNobodyOut: two hosts with five hundred silent connections each, over both
+// listeners, do not keep a third from associating, nor do themselves.
+func TestSilentHostsKeepNobodyOut(t *testing.T) {
+	noLeaks(t)
+	cert, pool := selfSigned(t)
+	w := serveWatched(t, ServerOptions{})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go w.server.ServeTLS(l, &tls.Config{Certificates: []tls.Certificate{cert}})
+	silent(t, "127.0.0.2", w.address, 500)
+	silent(t, "127.0.0.3", l.Addr().String(), 500)
+	for range 5 {
+		for local, address := range map[string]string{"127.0.0.4": w.address, "127.0.0.2": w.address, "127.0.0.1": l.Addr().String()} {
+			if local == "127.0.0.1" {
+				secure := dial(t, address, func(d *Dialer, _ *Proposal) { d.TLS = &tls.Config{RootCAs: pool} })
+				if _, err := secure.Echo(t.Context()); err != nil {
+					t.Error(err)
+				}
+				continue
+			}
+			script(t, silent(t, local, address, 1)[0]).associate(associateRQ())
+		}
 	}
 }
 
@@ -118,27 +159,64 @@ func TestAddressesAreCountedApart(t *testing.T) {
 		return &Association{remote: netip.AddrPortFrom(netip.MustParseAddr(address), 1), rq: associateRQ()}
 	}
 	a, b, c := from("10.0.0.1"), from("10.0.0.1"), from("10.0.0.1")
-	if !d.enter(a) || !d.enter(b) || d.enter(c) {
-		t.Error("half of the half-open connections are one address's")
+	if d.enter(a) != nil || d.enter(b) != nil || d.enter(c) != a {
+		t.Error("half of the half-open connections are one address's; its oldest goes")
 	}
-	if !d.enter(from("10.0.0.2")) || !d.enter(from("2001:db8::1")) || d.enter(from("10.0.0.3")) {
-		t.Error("the half-open connections are bounded in all")
+	if d.admit(a) == nil {
+		t.Error("a connection that had to go was admitted")
 	}
-	if d.admit(a) != nil || d.admit(b) == nil {
+	if d.enter(from("10.0.0.2")) != nil || d.enter(from("2001:db8::1")) != nil || d.enter(from("10.0.0.3")) != b {
+		t.Error("beyond the bound in all, the oldest goes of the address that has most")
+	}
+	a = from("10.0.0.1")
+	if d.enter(a) != c || d.admit(a) != nil {
+		t.Error("a newcomer gets in")
+	}
+	e := from("10.0.0.1")
+	d.enter(e)
+	if d.admit(e) == nil {
 		t.Error("one association per address")
 	}
-	d.associated(a, false) // rejected by policy: half-open again
-	if d.admit(b) != nil {
+	d.refused(a) // rejected by policy: half-open again
+	if d.admit(e) != nil {
 		t.Error("the place was not given back")
 	}
 	d.leave(a)
 	d.leave(a)
-	d.leave(b)
-	if d.taken != 0 || d.waiting != 2 || len(d.counts) != 2 {
+	d.leave(e)
+	if d.taken != 0 || len(d.associated) != 0 || d.halfOpen.n != len(d.placed) {
 		t.Errorf("%+v", d)
 	}
 	if network(netip.MustParseAddr("2001:db8::1")) != network(netip.MustParseAddr("2001:db8::ffff:1")) {
 		t.Error("one IPv6 subnet is one address")
+	}
+}
+
+// TestLimitsAreOverAllListeners counts associations of the plain and the TLS listener together.
+func TestLimitsAreOverAllListeners(t *testing.T) {
+	noLeaks(t)
+	cert, pool := selfSigned(t)
+	for name, o := range map[string]ServerOptions{"in all": {MaxAssociations: 2}, "per address": {MaxPerAddress: 2}} {
+		t.Run(name, func(t *testing.T) {
+			s, plain := serve(t, acceptAll(Echo()), o)
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			go s.ServeTLS(l, &tls.Config{Certificates: []tls.Certificate{cert}})
+			secure := &Dialer{LocalAETitle: "TESTER", TLS: &tls.Config{RootCAs: pool}}
+			dial(t, plain, nil)
+			a, err := secure.Dial(t.Context(), l.Addr().String(), Proposal{CalledAETitle: "X", Contexts: contexts(ctImage)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer a.Close()
+			expectRejected(t, plain, contexts(ctImage), RejectLimit(""))
+			_, err = secure.Dial(t.Context(), l.Addr().String(), Proposal{CalledAETitle: "X", Contexts: contexts(ctImage)})
+			if !errors.As(err, new(*RejectError)) {
+				t.Errorf("over TLS: %v", err)
+			}
+		})
 	}
 }
 
@@ -396,8 +474,13 @@ func TestTLS(t *testing.T) {
 	into := newSink()
 	o := short()
 	o.IdleTimeout, o.PDUTimeout, o.WriteTimeout = 0, 0, 0
-	o.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
-	_, address := serve(t, acceptAll(into.mux()), o)
+	s, _ := serve(t, acceptAll(into.mux()), o)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.ServeTLS(l, &tls.Config{Certificates: []tls.Certificate{cert}})
+	address := l.Addr().String()
 	a := dial(t, address, func(d *Dialer, _ *Proposal) { d.TLS = &tls.Config{RootCAs: pool} })
 	if a.TLS() == nil || a.TLS().Version < tls.VersionTLS12 {
 		t.Errorf("TLS state %+v", a.TLS())
@@ -494,10 +577,10 @@ dcmgate_associations{direction="out"} 0
 	}{
 		"accepted":         {m.requests[inbound][outcomeAccepted], 1},
 		"rejected":         {m.requests[inbound][outcomeRejectedTransient], 3},
-		"echo served":      {m.operations[inbound]["C-ECHO"][ClassSuccess], 1},
-		"echo invoked":     {m.operations[outbound]["C-ECHO"][ClassSuccess], 1},
-		"store served":     {m.operations[inbound]["C-STORE"][ClassSuccess], 1},
-		"store unanswered": {m.operations[inbound]["C-STORE"][classNone], 0},
+		"echo served":      {m.operations.WithLabelValues(directionNames[inbound], "C-ECHO", classLabels[ClassSuccess]), 1},
+		"echo invoked":     {m.operations.WithLabelValues(directionNames[outbound], "C-ECHO", classLabels[ClassSuccess]), 1},
+		"store served":     {m.operations.WithLabelValues(directionNames[inbound], "C-STORE", classLabels[ClassSuccess]), 1},
+		"store unanswered": {m.operations.WithLabelValues(directionNames[inbound], "C-STORE", classLabels[classNone]), 0},
 	} {
 		if got := testutil.ToFloat64(c.counter); got != c.want {
 			t.Errorf("%s: %v, want %v", name, got, c.want)

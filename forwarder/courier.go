@@ -44,6 +44,7 @@ type courier struct {
 	idle       []*worker // wait for a job, the last to begin waiting last
 	claimed    int       // jobs leased and not completed
 	more       bool      // the queue may hold claimable jobs
+	echoDue    bool      // a C-ECHO is to show whether the destination works: see askEcho
 	due        time.Time // when a job sent back for later comes due
 	polled     time.Time // when the queue was last asked
 	paused     bool      // by the calendar
@@ -312,6 +313,10 @@ func (c *courier) recruit(now time.Time) []*worker {
 		return []*worker{c.newWorker(true)}
 	}
 	var crew []*worker
+	if c.echoDue && c.breaker.state == BreakerClosed && c.workers < c.control.bound(now) && len(c.stalled) == 0 {
+		c.echoDue = false
+		crew = append(crew, c.newWorker(true))
+	}
 	for range c.lacking(now) {
 		crew = append(crew, c.newWorker(false))
 	}

@@ -28,7 +28,11 @@
 //     wait. Where this may be the instance's own fault, attempts are limited,
 //     but only count to the end once the destination has taken something else
 //     meanwhile, or, if this is all that fails, has answered a C-ECHO between
-//     two attempts; or else an ailing destination would get its queue parked.
+//     two attempts, which is sent for the purpose if nothing else is; or else
+//     an ailing destination would get its queue parked.
+//   - The stored bytes are damaged: the association is aborted before the
+//     instance is whole, and the instance parked. The disk fails to read them:
+//     the same after a few attempts. Neither speaks about the destination.
 //   - The destination fails: its breaker counts. When it opens, leases are
 //     handed back and nothing is claimed until a probe succeeds. The probe is
 //     one instance over one association, or a C-ECHO if none waits. A

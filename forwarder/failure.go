@@ -1,7 +1,10 @@
 package forwarder
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"syscall"
 	"time"
 
@@ -60,6 +63,7 @@ type class struct {
 	// Limited: after Policy.MaxAttempts such failures the instance is
 	// parked, provided the destination has shown itself to be well meanwhile
 	// (see ledger.charge). Failures that are not limited are retried for ever.
+	// Of reading a stored instance maxReads such failures are enough.
 	Limited bool
 	// Busy: the destination works but admits no further association now.
 	Busy   bool
@@ -72,19 +76,52 @@ type class struct {
 var (
 	classNoContext   = class{Action: actPark, Code: "no-context", Words: "the destination accepts no presentation context for this SOP class and transfer syntax", Advice: "have it accept them, or drop the job"}
 	classNotProposed = class{Action: actPark, Code: "not-proposed", Words: "transfer_syntaxes of the destination does not include the one in which the instance is stored", Advice: "add it there and retry, or drop the job"}
-	classLocal       = class{Action: actPark, Code: "local-read", Words: "the stored instance cannot be read", Advice: "run dcmgate verify"}
+	classDamaged     = class{Action: actPark, Code: "damaged", Words: "the stored bytes are damaged", Advice: "send it again from the modality"}
+	classGone        = class{Action: actPark, Code: "local-read", Words: "the stored instance is not there any more", Advice: "send it again from the modality, or drop the job"}
+	classRead        = class{Action: actRetry, Limited: true, Code: "local-read", Words: "the stored instance cannot be read", Advice: "see to the disk; once parked, send it again from the modality"}
 	classShortage    = class{Action: actRetry, Code: "local-shortage", Words: "the gateway could not open the stored instance just now", Advice: "if this lasts, see to the gateway's own limits and disk"}
 )
 
-// shortages are errors of reading that say nothing about the instance.
-var shortages = is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, spool.ErrClosed, spool.ErrUnhealthy)
+// localRow classifies the errors that a predicate matches.
+type localRow struct {
+	name    string
+	matches func(error) bool
+	class   class
+}
+
+// localTable holds what can happen to an instance that is read to be sent. The
+// first row that matches counts.
+var localTable = []localRow{
+	{"shortage", is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, spool.ErrClosed, spool.ErrUnhealthy), classShortage},
+	{"damaged", is(spool.ErrDamaged, io.ErrUnexpectedEOF), classDamaged},
+	{"gone", is(spool.ErrEvicted, spool.ErrNotFound, fs.ErrNotExist), classGone},
+	{"anything else, the disk's errors above all", func(error) bool { return true }, classRead},
+}
+
+// maxReads is how often reading an instance is tried, unless
+// Policy.MaxAttempts is less. The destination has no part in it, so nothing
+// else need be proved.
+const maxReads = 5
+
+func is(targets ...error) func(error) bool {
+	return func(err error) bool {
+		for _, t := range targets {
+			if errors.Is(err, t) {
+				return true
+			}
+		}
+		return false
+	}
+}
 
 // classifyLocal returns the meaning of a failure to read an instance.
 func classifyLocal(err error) failure {
-	if shortages(err) {
-		return failure{classShortage, bounded(err.Error())}
+	for _, row := range localTable {
+		if row.matches(err) {
+			return failure{row.class, bounded(err.Error())}
+		}
 	}
-	return failure{classLocal, bounded(err.Error())}
+	return failure{classRead, ""} // not reached: the last row matches every error
 }
 
 // A failure is a classified result with its particulars.

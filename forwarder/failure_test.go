@@ -191,17 +191,27 @@ func TestNetworkTable(t *testing.T) {
 
 func TestLocalFailures(t *testing.T) {
 	for _, test := range []struct {
-		err    error
-		action action
+		err     error
+		action  action
+		limited bool
+		code    string
 	}{
-		{io.ErrUnexpectedEOF, actPark},
-		{spool.ErrEvicted, actPark},
-		{syscall.EIO, actPark},
-		{&os.PathError{Op: "open", Err: syscall.EMFILE}, actRetry},
-		{spool.ErrClosed, actRetry},
+		{spool.ErrDamaged, actPark, false, "damaged"},
+		{io.ErrUnexpectedEOF, actPark, false, "damaged"},
+		{spool.ErrEvicted, actPark, false, "local-read"},
+		{spool.ErrNotFound, actPark, false, "local-read"},
+		{&os.PathError{Op: "open", Err: syscall.ENOENT}, actPark, false, "local-read"},
+		{&os.PathError{Op: "read", Err: syscall.EIO}, actRetry, true, "local-read"},
+		{errors.New("surprise"), actRetry, true, "local-read"},
+		{&os.PathError{Op: "open", Err: syscall.EMFILE}, actRetry, false, "local-shortage"},
+		{spool.ErrClosed, actRetry, false, "local-shortage"},
 	} {
-		if f := classifyLocal(fmt.Errorf("read: %w", test.err)); f.Action != test.action || f.Limited {
-			t.Errorf("%v is %v limited=%v, want %v", test.err, f.Action, f.Limited, test.action)
+		f := classifyLocal(fmt.Errorf("read: %w", test.err))
+		if f.Action != test.action || f.Limited != test.limited || f.Code != test.code || f.Scope != scopeInstance {
+			t.Errorf("%v is %v limited=%v %q, want %v limited=%v %q", test.err, f.Action, f.Limited, f.Code, test.action, test.limited, test.code)
+		}
+		if f.Words == "" || f.Advice == "" {
+			t.Errorf("%v has no words or no advice", test.err)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package forwarder
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +19,7 @@ import (
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/pdu"
+	"dcmgate/spool"
 	"dcmgate/transfer"
 )
 
@@ -384,35 +384,53 @@ func TestPoisonAmongSteadyWorkIsParked(t *testing.T) {
 }
 
 // TestALonePoisonousInstance has nothing else to send to a destination that
-// aborts whenever the instances come. One of them is parked, because the
-// destination answers C-ECHO in between; of two either may be the sick one's
-// victim, and both are kept.
+// aborts, or answers a failure, whenever the instances come. One of them is
+// parked, because the destination answers C-ECHO in between; of two either may
+// be the sick one's victim, and both are kept.
 func TestALonePoisonousInstance(t *testing.T) {
-	for _, test := range []struct {
-		name      string
-		instances int
-		echoes    bool
-		parked    int
-	}{{"alone", 1, true, 1}, {"alone, and no echo", 1, false, 0}, {"two", 2, true, 0}} {
-		t.Run(test.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p := &peer{
-					store:   func(dicom.UID) reply { return reply{breaks: errPeerAborts} },
-					refuses: func(pair transfer.Pair) bool { return !test.echoes && pair.SOPClassUID == dicom.VerificationSOPClass },
-				}
-				q := newMemQueue(t)
-				q.add("cloud", ctPair, test.instances, 10)
-				r := start(t, q, p, Destination{})
-				time.Sleep(24 * time.Hour)
-				if n := q.count(isParked); n != test.parked {
-					t.Errorf("%d parked, want %d; %d echoes", n, test.parked, p.echoes)
-				}
-				if j := q.job(1); test.parked > 0 && (j.code != "abort-user" || j.results < 10 || j.results > 15) {
-					t.Errorf("parked as %+v", j)
-				}
-				r.stop()
+	for what, answer := range map[string]reply{
+		"abort-user":         {breaks: errPeerAborts},
+		"processing-failure": {status: 0x0110},
+		"unknown-status":     {status: 0xD123},
+		"not-authorized":     {status: 0x0124},
+	} {
+		for _, test := range []struct {
+			name         string
+			instances    int
+			echoes       bool
+			associations int
+			linger       time.Duration
+			parked       int
+		}{
+			{"alone", 1, true, 4, 0, 1},
+			{"alone on one association", 1, true, 1, 24 * time.Hour, 1},
+			{"alone, and no echo", 1, false, 4, 0, 0},
+			{"two", 2, true, 4, 0, 0},
+		} {
+			t.Run(what+" "+test.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					p := &peer{
+						admits:  test.associations,
+						store:   func(dicom.UID) reply { return answer },
+						refuses: func(pair transfer.Pair) bool { return !test.echoes && pair.SOPClassUID == dicom.VerificationSOPClass },
+					}
+					q := newMemQueue(t)
+					q.add("cloud", ctPair, test.instances, 10)
+					r := start(t, q, p, Destination{Associations: test.associations, Linger: test.linger})
+					time.Sleep(24 * time.Hour)
+					if n := q.count(isParked); n != test.parked {
+						t.Errorf("%d parked, want %d; %d echoes", n, test.parked, p.echoes)
+					}
+					if j := q.job(1); test.parked > 0 && (j.code != what || j.results < 10 || j.results > 15 || !strings.Contains(j.reason, "attempts")) {
+						t.Errorf("parked as %+v", j)
+					}
+					if p.most > test.associations || p.echoes > 200 {
+						t.Errorf("%d associations at once, %d echoes", p.most, p.echoes)
+					}
+					r.stop()
+				})
 			})
-		})
+		}
 	}
 }
 
@@ -600,13 +618,23 @@ func TestUrgentOvertakes(t *testing.T) {
 }
 
 func TestAnUnreadableInstanceIsParkedAlone(t *testing.T) {
-	for name, payload := range map[string]func() (io.ReadCloser, error){
-		"gone":       func() (io.ReadCloser, error) { return nil, errors.New("evicted") },
-		"unreadable": func() (io.ReadCloser, error) { return io.NopCloser(badReader{}), nil },
-		"shorter":    func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(make([]byte, 100))), nil },
-		"bad at its end": func() (io.ReadCloser, error) {
-			return io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 299_000)), badReader{})), nil
-		},
+	after := func(n int, err error) func() (io.ReadCloser, error) {
+		return func() (io.ReadCloser, error) {
+			return io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, n)), badReader{err})), nil
+		}
+	}
+	for name, test := range map[string]struct {
+		payload func() (io.ReadCloser, error)
+		code    string
+		tries   int
+	}{
+		"gone":           {func() (io.ReadCloser, error) { return nil, spool.ErrEvicted }, "local-read", 1},
+		"known damaged":  {func() (io.ReadCloser, error) { return nil, spool.ErrDamaged }, "damaged", 1},
+		"shorter":        {after(100, io.EOF), "damaged", 1},
+		"damaged at end": {after(299_000, spool.ErrDamaged), "damaged", 1},
+		"unopened":       {func() (io.ReadCloser, error) { return nil, syscall.EIO }, "local-read", maxReads},
+		"unreadable":     {after(0, syscall.EIO), "local-read", maxReads},
+		"bad at its end": {after(299_000, syscall.EIO), "local-read", maxReads},
 	} {
 		for _, window := range []int{1, 8} {
 			t.Run(fmt.Sprint(name, window), func(t *testing.T) {
@@ -615,21 +643,26 @@ func TestAnUnreadableInstanceIsParkedAlone(t *testing.T) {
 					q := newMemQueue(t)
 					q.opened = func(j Job) (io.ReadCloser, error) {
 						if j.ID == 50 {
-							return payload()
+							return test.payload()
 						}
 						return io.NopCloser(bytes.NewReader(make([]byte, j.Size))), nil
 					}
 					q.add("cloud", ctPair, 100, 300_000)
 					r := start(t, q, p, Destination{})
-					r.untilDone(time.Second)
-					if j := q.job(50); !isParked(&j) || j.code != "local-read" {
-						t.Errorf("job %+v", j)
-					}
+					r.until(time.Second, "delivered", func() bool { return q.count(isDelivered) == 99 })
 					if n := q.count(func(j *memJob) bool { return isDelivered(j) && j.results == 1 }); n != 99 {
 						t.Errorf("%d delivered at the first attempt", n)
 					}
-					if s := r.forwarder.Status()[0]; s.Breaker != BreakerClosed {
+					r.untilDone(time.Hour)
+					j := q.job(50)
+					if !isParked(&j) || j.code != test.code || j.results != test.tries || j.unreadable != (test.tries > 1) {
+						t.Errorf("job %+v", j)
+					}
+					if s := r.forwarder.Status()[0]; s.Breaker != BreakerClosed || strings.Contains(r.log.String(), "destination fails") {
 						t.Errorf("the destination is blamed: %+v", s)
+					}
+					if p.stored[uidOf(50)] != 0 {
+						t.Error("the destination has it")
 					}
 					r.stop()
 				})
@@ -638,9 +671,34 @@ func TestAnUnreadableInstanceIsParkedAlone(t *testing.T) {
 	}
 }
 
-type badReader struct{}
+type badReader struct{ err error }
 
-func (badReader) Read([]byte) (int, error) { return 0, errors.New("input/output error") }
+func (b badReader) Read([]byte) (int, error) { return 0, b.err }
+
+// TestADiskThatRecovers has reading fail for a while.
+func TestADiskThatRecovers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &peer{window: 8, delay: time.Millisecond}
+		q := newMemQueue(t)
+		failures := map[uint64]int{}
+		var mu sync.Mutex
+		q.opened = func(j Job) (io.ReadCloser, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if failures[j.ID]++; failures[j.ID] < maxReads {
+				return io.NopCloser(badReader{syscall.EIO}), nil
+			}
+			return io.NopCloser(bytes.NewReader(make([]byte, j.Size))), nil
+		}
+		q.add("cloud", ctPair, 20, 1000)
+		r := start(t, q, p, Destination{})
+		r.untilDone(time.Hour)
+		if n := q.count(isDelivered); n != 20 {
+			t.Errorf("%d delivered", n)
+		}
+		r.stop()
+	})
+}
 
 func TestStopFinishesWhatIsUnderWay(t *testing.T) {
 	for _, window := range []int{1, 8} {

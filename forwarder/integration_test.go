@@ -1,6 +1,7 @@
 package forwarder
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -8,6 +9,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -106,7 +109,12 @@ func (a *archive) store(_ context.Context, rq *dimse.Request) (dimse.Status, str
 // fill opens a spool and stores n instances of various sizes with a job each.
 func fill(t testing.TB, n int, sizes ...int) (*spool.Spool, map[dicom.UID][32]byte) {
 	t.Helper()
-	s, err := spool.Open(t.TempDir(), spool.Options{SegmentSize: 16 << 20, AllocateStep: 1 << 20, ReserveBytes: -1, MinFree: -1})
+	return fillIn(t, t.TempDir(), n, sizes...)
+}
+
+func fillIn(t testing.TB, dir string, n int, sizes ...int) (*spool.Spool, map[dicom.UID][32]byte) {
+	t.Helper()
+	s, err := spool.Open(dir, spool.Options{SegmentSize: 16 << 20, AllocateStep: 1 << 20, ReserveBytes: -1, MinFree: -1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,6 +210,89 @@ func TestFromSpoolToArchive(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestDamagedBytesAreNotDelivered changes a byte of some instances on disk, all sizes and ends of them: the destination
+// gets all others, none of them charged, and of the damaged ones no whole.
+func TestDamagedBytesAreNotDelivered(t *testing.T) {
+	for _, window := range []uint16{1, 8} {
+		a := &archive{window: window}
+		address := a.serve(t)
+		dir := t.TempDir()
+		s, sent := fillIn(t, dir, 60, 1000, 20_000, 300_000, 1_500_000)
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var damaged []spool.Job
+		claimed, err := s.Claim("cloud", 60)
+		if err != nil || len(claimed) != 60 {
+			t.Fatal(len(claimed), err)
+		}
+		for i := range claimed {
+			j := &claimed[i]
+			if i%11 < 2 {
+				damaged = append(damaged, *j)
+				flip(t, dir, &j.Instance, []int64{1, j.Instance.Size / 2}[i%11])
+				delete(sent, j.Instance.SOPInstanceUID)
+			}
+			if err := s.Complete(spool.Release(j.Key())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		deliver(t, s, Destination{Address: address})
+		a.check(t, sent)
+		if err := s.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := s.Counts()["cloud"], (spool.JobCounts{Parked: int64(len(damaged)), Delivered: int64(len(sent))}); got != want {
+			t.Errorf("window %d: %+v, want %+v", window, got, want)
+		}
+		jobs, _, err := s.Jobs(spool.JobFilter{}, "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range jobs {
+			j := &jobs[i]
+			switch {
+			case j.State == spool.JobDelivered && j.Attempts != 0:
+				t.Errorf("window %d: %s was charged", window, j.Instance.SOPInstanceUID)
+			case j.State == spool.JobParked && (j.Code != "damaged" || j.Instance.Flags&spool.FlagDamaged == 0):
+				t.Errorf("window %d: %+v", window, j)
+			}
+		}
+	}
+}
+
+// flip changes the byte of an instance's data set that is so far from its end.
+func flip(t *testing.T, dir string, in *spool.Instance, fromEnd int64) {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "segments", "*.seg"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The UID stands in the File Meta Information, in the first block of the record.
+		at := bytes.Index(data, []byte(in.SOPInstanceUID))
+		if at < 0 {
+			continue
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		start := int64(at) - int64(at)%4096 + 64 + in.HeaderLength
+		offset := start + in.Size - fromEnd
+		if _, err := f.WriteAt([]byte{data[offset] ^ 0x40}, offset); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	t.Fatalf("%s is in no segment", in.SOPInstanceUID)
 }
 
 // check compares what arrived with what was sent, byte for byte.

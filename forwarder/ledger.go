@@ -13,6 +13,7 @@ type ledger struct {
 	deliveries uint64
 	echoes     uint64 // C-ECHOs answered with success
 	blamed     map[uint64]blame
+	misreads   map[uint64]int // failures to read an instance
 	logged     map[string]repetition
 }
 
@@ -38,7 +39,7 @@ const (
 )
 
 func newLedger() ledger {
-	return ledger{blamed: make(map[uint64]blame), logged: make(map[string]repetition)}
+	return ledger{blamed: make(map[uint64]blame), misreads: make(map[uint64]int), logged: make(map[string]repetition)}
 }
 
 // charge counts a limited failure of a job. It returns how many there were
@@ -55,10 +56,30 @@ func (l *ledger) charge(job uint64) (attempts int, guilty bool) {
 		b.deliveries = l.deliveries
 	}
 	b.attempts++
-	verified := b.attempts > 1 && l.echoes > b.echoes && len(l.blamed) == 1
+	l.blamed[job] = b // so that it is counted among those that fail
+	verified := b.attempts > 1 && l.echoes > b.echoes && l.lone()
 	b.echoes = l.echoes
 	l.blamed[job] = b
 	return b.attempts, verified || l.deliveries > b.deliveries
+}
+
+// lone reports whether only one job fails.
+func (l *ledger) lone() bool { return len(l.blamed) == 1 }
+
+// misread counts a failure to read the instance of a job and returns how many
+// there were.
+func (l *ledger) misread(job uint64) int {
+	if len(l.misreads) >= maxBlamed {
+		clear(l.misreads)
+	}
+	l.misreads[job]++
+	return l.misreads[job]
+}
+
+// settled forgets a job that is delivered or parked.
+func (l *ledger) settled(job uint64) {
+	delete(l.blamed, job)
+	delete(l.misreads, job)
 }
 
 // note keeps a failure for the status.

@@ -28,15 +28,16 @@ type memQueue struct {
 
 type memJob struct {
 	Job
-	leased   bool
-	done     bool
-	verdict  Verdict
-	results  int // other than released
-	at       time.Time
-	status   uint16
-	code     string
-	reason   string
-	finished time.Time
+	leased     bool
+	done       bool
+	verdict    Verdict
+	results    int // other than released
+	at         time.Time
+	status     uint16
+	code       string
+	reason     string
+	unreadable bool
+	finished   time.Time
 }
 
 func newMemQueue(t *testing.T) *memQueue {
@@ -113,7 +114,7 @@ func (q *memQueue) Complete(results ...Result) error {
 			continue
 		}
 		j.results++
-		j.status, j.code, j.reason, j.at = r.Status, r.Code, r.Reason, r.At
+		j.status, j.code, j.reason, j.unreadable, j.at = r.Status, r.Code, r.Reason, r.Unreadable, r.At
 		if r.Verdict == RetryLater {
 			j.Attempts++
 			continue

@@ -42,6 +42,9 @@ type Result struct {
 	At      time.Time // if to be retried
 	Code    string    // short name of the failure, or empty
 	Reason  string    // the failure in words
+	// Unreadable says of a parked job that the instance's bytes could not be
+	// read at any attempt.
+	Unreadable bool
 }
 
 // A Queue holds the jobs. The forwarder never sees a job that it has claimed
@@ -61,6 +64,8 @@ type Queue interface {
 	// instance is sent again.
 	Complete(results ...Result) error
 	// Open opens the instance's data set, without File Meta Information,
-	// byte for byte as it was received. The caller closes it.
+	// byte for byte as it was received. The caller closes it. Where the bytes
+	// are not those any more, the error of opening or reading is
+	// spool.ErrDamaged, and the reader does not give out as many as Job.Size.
 	Open(Job) (io.ReadCloser, error)
 }

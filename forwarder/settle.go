@@ -50,11 +50,16 @@ func (w *worker) settleAnswer(now time.Time, e *entry, status dimse.Status) {
 }
 
 func (w *worker) settleLocal(now time.Time, e *entry, f failure) {
-	if f.Action == actPark {
+	switch {
+	case f.Action == actPark:
 		w.complete(w.parked(now, e, f))
-		return
+	case f.Limited && w.ledger.misread(e.ID) >= min(maxReads, w.Policy.MaxAttempts):
+		r := w.parked(now, e, f)
+		r.Unreadable = true
+		w.complete(r)
+	default:
+		w.complete(w.later(now, e, f))
 	}
-	w.complete(w.blame(now, e, f))
 }
 
 // settleInterrupted deals with a request whose response will never come. If
@@ -106,7 +111,7 @@ func (c *courier) giveBack(e *entry, outcome string) {
 func (c *courier) complete(r Result) {
 	c.claimed--
 	if r.Verdict != RetryLater && r.Verdict != Released {
-		delete(c.ledger.blamed, r.Job.ID)
+		c.ledger.settled(r.Job.ID)
 	}
 	if err := c.queue.Complete(r); err != nil {
 		c.ledger.warn(c.log, time.Now(), "complete", "the queue did not take a result; the instance may be sent again", "sop_instance_uid", r.Job.SOPInstanceUID, "error", err)
@@ -156,7 +161,15 @@ func (c *courier) blame(now time.Time, e *entry, f failure) Result {
 			f.Detail = fmt.Sprintf("%d attempts, the last: %s", attempts, f.Detail)
 			return c.parked(now, e, f)
 		}
+		if attempts >= c.Policy.MaxAttempts-1 && !guilty && c.ledger.lone() {
+			c.askEcho()
+		}
 	}
+	return c.later(now, e, f)
+}
+
+// later has a job that failed claimed again after a wait.
+func (c *courier) later(now time.Time, e *entry, f failure) Result {
 	c.metrics.attempts[outcomeRetry].Inc()
 	c.ledger.note(now, f)
 	c.ledger.warn(c.log, now, f.Code, "instance will be sent again", "sop_instance_uid", e.SOPInstanceUID, "attempts", e.Attempts+1, "reason", f.Error())
@@ -168,6 +181,16 @@ func (c *courier) blame(now time.Time, e *entry, f failure) Result {
 		c.due = at
 	}
 	return Result{Job: e.Job, Verdict: RetryLater, At: at, Code: f.Code, Reason: f.Error()}
+}
+
+// askEcho has a C-ECHO sent before the only job that fails is tried again: as
+// long as there is nothing else to send, nothing else can show that it is not
+// the destination that fails. Once the breaker is open, its probe does so.
+func (c *courier) askEcho() {
+	if c.breaker.state == BreakerClosed && !c.stopping {
+		c.echoDue = true
+		c.kick()
+	}
 }
 
 // fails records a failure of the destination.

@@ -1,13 +1,15 @@
 package forwarder
 
 import (
+	"errors"
 	"io"
 
 	"dcmgate/spool"
 	"dcmgate/transfer"
 )
 
-// FromSpool makes a queue of the spool's jobs.
+// FromSpool makes a queue of the spool's jobs. The bytes of an instance are compared with its checksum while they are sent,
+// and one that is damaged is not completed.
 func FromSpool(s *spool.Spool) Queue { return spoolQueue{s} }
 
 type spoolQueue struct{ spool *spool.Spool }
@@ -46,10 +48,14 @@ func (q spoolQueue) Ready(destination string) <-chan struct{} { return q.spool.R
 
 func (q spoolQueue) Complete(results ...Result) error {
 	ended := make([]spool.Outcome, len(results))
+	var failed error
 	for i, r := range results {
 		ended[i] = spoolOutcome(r)
+		if r.Unreadable { // before the outcome, so that a copy sent because of it finds the mark
+			failed = errors.Join(failed, q.spool.MarkDamaged(spool.InstanceID(r.Job.ID)))
+		}
 	}
-	return q.spool.Complete(ended...)
+	return errors.Join(failed, q.spool.Complete(ended...))
 }
 
 func spoolOutcome(r Result) spool.Outcome {
@@ -71,11 +77,11 @@ func (q spoolQueue) Open(j Job) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return dataSet{r.DataSet(), r}, nil
+	return dataSet{r.Checked(), r}, nil
 }
 
 // dataSet reads an instance's data set and closes the instance.
 type dataSet struct {
-	*io.SectionReader
+	io.Reader
 	io.Closer
 }

@@ -225,6 +225,8 @@ func (w *worker) enough() bool {
 		return true
 	case w.taken > 0 && w.running > w.control.allowed(time.Now()):
 		return true
+	case w.echoDue && w.workers >= w.control.bound(time.Now()):
+		return true // a C-ECHO needs an association of its own
 	}
 	return w.mustMakeRoom()
 }
@@ -395,7 +397,7 @@ func (w *worker) dialFailed(ctx context.Context, err error) {
 	}
 	now := time.Now()
 	failure := classifyDial(err)
-	if slices.Contains(w.stalled, w) && w.serving > 0 && timeout(err) {
+	if slices.Contains(w.stalled, w) && w.serving > 0 && failure.Code == "timeout" {
 		w.limited(now, max(w.serving, w.beside))
 		w.breaker.postpone(now)
 		return

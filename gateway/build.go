@@ -31,9 +31,9 @@ func loadSecurity(cfg Config) (security, error) {
 	return s, nil
 }
 
-// newServer builds what accepts associations on one listener; secure is nil
-// for the plain one.
-func (g *Gateway) newServer(r *receiver, secure *tls.Config) (*dimse.Server, error) {
+// newServer builds what accepts associations, on the plain listener and on that
+// for TLS: the limits are over both.
+func (g *Gateway) newServer(r *receiver) (*dimse.Server, error) {
 	d := &g.cfg.DICOM
 	return dimse.NewServer(r, dimse.ServerOptions{
 		Timeouts: dimse.Timeouts{
@@ -46,7 +46,6 @@ func (g *Gateway) newServer(r *receiver, secure *tls.Config) (*dimse.Server, err
 		MaxAssociations: d.MaxAssociations,
 		MaxPerAddress:   d.MaxPerAddress,
 		MaximumLength:   d.MaxPDU,
-		TLS:             secure,
 		Logger:          g.log,
 		Registerer:      g.registry,
 	})
@@ -112,7 +111,7 @@ type liveOperations struct {
 
 // Retry implements [Operator]. Whoever retries by hand has mended something,
 // so a destination that is waited for is tried at once.
-func (o liveOperations) Retry(ctx context.Context, f JobFilter, reason string) (int, error) {
+func (o liveOperations) Retry(ctx context.Context, f JobFilter, reason string) (Changed, error) {
 	n, err := o.operations.Retry(ctx, f, reason)
 	if err == nil && f.Destination != "" {
 		o.forward.Probe(f.Destination)

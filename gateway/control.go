@@ -26,16 +26,13 @@ type changeRequest struct {
 	Reason string    `json:"reason"`
 }
 
-// changeResponse tells how many jobs were changed.
-type changeResponse struct {
-	Count int `json:"count"`
-}
-
 // errorResponse is the body of every answer but 200.
 type errorResponse struct {
 	Error string `json:"error"`
 	// Nothing says that the error is ErrNothingSelected.
 	Nothing bool `json:"nothing_selected,omitempty"`
+	// Destination is the error if it is a DestinationError.
+	Destination *DestinationError `json:"destination,omitempty"`
 }
 
 // control serves operations over the control socket: small JSON documents over
@@ -77,7 +74,7 @@ func (c control) postRetry(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n, err := c.Retry(r.Context(), rq.Filter, rq.Reason)
-	answer(w, changeResponse{n}, err)
+	answer(w, n, err)
 }
 
 func (c control) postDrop(w http.ResponseWriter, r *http.Request) {
@@ -86,7 +83,7 @@ func (c control) postDrop(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	n, err := c.Drop(r.Context(), rq.Filter, rq.Reason)
-	answer(w, changeResponse{n}, err)
+	answer(w, n, err)
 }
 
 // postVerify streams VerifyProgress documents, one per line. The verification
@@ -126,7 +123,7 @@ func decode(w http.ResponseWriter, r *http.Request, into any) bool {
 func answer(w http.ResponseWriter, v any, err error) {
 	if err != nil {
 		code := http.StatusInternalServerError
-		if errors.Is(err, spool.ErrBadFilter) || errors.Is(err, ErrNothingSelected) || errors.Is(err, errBadState) {
+		if errors.Is(err, spool.ErrBadFilter) || errors.Is(err, ErrNothingSelected) || errors.Is(err, errBadState) || errors.As(err, new(*DestinationError)) {
 			code = http.StatusBadRequest
 		}
 		answerError(w, code, err)
@@ -139,5 +136,6 @@ func answer(w http.ResponseWriter, v any, err error) {
 func answerError(w http.ResponseWriter, code int, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(errorResponse{err.Error(), errors.Is(err, ErrNothingSelected)})
+	destination, _ := errors.AsType[*DestinationError](err)
+	_ = json.NewEncoder(w).Encode(errorResponse{err.Error(), errors.Is(err, ErrNothingSelected), destination})
 }

@@ -30,15 +30,18 @@ func (f fakeOperator) Jobs(_ context.Context, j JobFilter, cursor string, limit 
 	}, f.err
 }
 
-func (f fakeOperator) Retry(_ context.Context, j JobFilter, reason string) (int, error) {
-	return len(j.Destination) + len(reason), f.err
+func (f fakeOperator) Retry(_ context.Context, j JobFilter, reason string) (Changed, error) {
+	return Changed{Count: len(j.Destination) + len(reason)}, f.err
 }
 
-func (f fakeOperator) Drop(_ context.Context, j JobFilter, reason string) (int, error) {
+func (f fakeOperator) Drop(_ context.Context, j JobFilter, reason string) (Changed, error) {
 	if f.err == nil && j == (JobFilter{}) {
-		return 0, ErrNothingSelected
+		return Changed{}, ErrNothingSelected
 	}
-	return len(reason), f.err
+	if f.err == nil && j.Destination == "nosuch" {
+		return Changed{}, &DestinationError{Name: "nosuch", Configured: []string{"cloud"}}
+	}
+	return Changed{Count: len(reason), Active: 2}, f.err
 }
 
 func (f fakeOperator) Verify(_ context.Context, progress func(done, total int64)) (VerifyReport, error) {
@@ -79,14 +82,18 @@ func TestControlSocketCarriesEveryOperation(t *testing.T) {
 	if err != nil || len(page.Jobs) != 1 || page.Jobs[0] != want || page.Next != "after 5/ü+" {
 		t.Errorf("jobs: %+v, %v", page, err)
 	}
-	if n, err := c.Retry(ctx, f, "mended"); err != nil || n != len("cloud")+len("mended") {
-		t.Errorf("retry: %d, %v", n, err)
+	if n, err := c.Retry(ctx, f, "mended"); err != nil || n != (Changed{Count: len("cloud") + len("mended")}) {
+		t.Errorf("retry: %+v, %v", n, err)
 	}
-	if n, err := c.Drop(ctx, f, "test"); err != nil || n != 4 {
-		t.Errorf("drop: %d, %v", n, err)
+	if n, err := c.Drop(ctx, f, "test"); err != nil || n != (Changed{Count: 4, Active: 2}) {
+		t.Errorf("drop: %+v, %v", n, err)
 	}
 	if _, err := c.Drop(ctx, JobFilter{}, ""); !errors.Is(err, ErrNothingSelected) {
 		t.Errorf("drop of everything: %v, want ErrNothingSelected", err)
+	}
+	var unknown *DestinationError
+	if _, err := c.Drop(ctx, JobFilter{Destination: "nosuch"}, ""); !errors.As(err, &unknown) || unknown.Name != "nosuch" || len(unknown.Configured) != 1 {
+		t.Errorf("drop for a destination that is not there: %v", err)
 	}
 	steps := 0
 	r, err := c.Verify(ctx, func(done, total int64) { steps++ })

@@ -82,9 +82,8 @@ type parts struct {
 	spool   *spool.Spool
 	forward *forwarder.Forwarder
 	receive *receiver
-	plain   *dimse.Server
-	secure  *dimse.Server // DICOM over TLS
-	admin   *http.Server  // nil if off
+	dicom   *dimse.Server
+	admin   *http.Server // nil if off
 	control *http.Server
 
 	listeners struct{ control, admin, plain, secure net.Listener }
@@ -139,10 +138,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 	}
 	p.receive = newReceiver(g.cfg, spoolIntake{p.spool}, g.log, g.registry)
 	p.receive.queries = qr.New(qr.Options{Index: p.spool, AETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry})
-	if p.plain, err = g.newServer(p.receive, nil); err != nil {
-		return nil, err
-	}
-	if p.secure, err = g.newServer(p.receive, g.security.server); err != nil {
+	if p.dicom, err = g.newServer(p.receive); err != nil {
 		return nil, err
 	}
 	return p, g.listen(p)
@@ -224,10 +220,10 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 	})
 
 	if p.listeners.plain != nil {
-		group.Go(func() error { return p.plain.Serve(p.listeners.plain) })
+		group.Go(func() error { return p.dicom.Serve(p.listeners.plain) })
 	}
 	if p.listeners.secure != nil {
-		group.Go(func() error { return p.secure.Serve(p.listeners.secure) })
+		group.Go(func() error { return p.dicom.ServeTLS(p.listeners.secure, g.security.server) })
 	}
 	return failed.Done()
 }
@@ -267,7 +263,7 @@ func (g *Gateway) stop(p *parts) error {
 	// Deliveries that are under way keep a share of the time for themselves.
 	receiving, cancelReceiving := context.WithDeadline(deadline, begun.Add(g.cfg.ShutdownTimeout-g.grace()))
 	defer cancelReceiving()
-	if err := p.shutdownReceiving(receiving); err != nil {
+	if err := p.dicom.Shutdown(receiving); err != nil {
 		g.log.Warn("associations were aborted to stop in time", "reason", err)
 	}
 	p.stopForward()
@@ -289,15 +285,6 @@ func (g *Gateway) stop(p *parts) error {
 	err = errors.Join(err, p.spool.Close())
 	g.log.Info("stopped", "after", time.Since(begun).Round(time.Millisecond))
 	return err
-}
-
-// shutdownReceiving lets the associations of both listeners end, and aborts
-// them when ctx ends.
-func (p *parts) shutdownReceiving(ctx context.Context) error {
-	var group errgroup.Group
-	group.Go(func() error { return p.plain.Shutdown(ctx) })
-	group.Go(func() error { return p.secure.Shutdown(ctx) })
-	return group.Wait()
 }
 
 // grace is the part of the time to stop in that deliveries under way get.

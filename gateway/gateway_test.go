@@ -286,6 +286,57 @@ func TestInstrumentsAreDescribedAndBounded(t *testing.T) {
 	}
 }
 
+// TestSeriesAtStart holds the number of series that a scrape of an idle gateway
+// brings, and that those others rely on are among them.
+func TestSeriesAtStart(t *testing.T) {
+	g := run(t, configure(t, "destinations: [{name: a, ae_title: A, address: \"127.0.0.1:1\"}]\n"))
+	text := get(t, g, "/metrics", http.StatusOK)
+	series := 0
+	for line := range strings.Lines(text) {
+		if !strings.HasPrefix(line, "#") {
+			series++
+		}
+	}
+	if series >= 300 {
+		t.Errorf("%d series before anything has happened", series)
+	}
+	for _, name := range []string{
+		"dcmgate_instances_received_total ", `dcmgate_instances_delivered_total{destination="a"} `,
+		`dcmgate_jobs{destination="a",state="pending"} `, `dcmgate_jobs{destination="a",state="active"} `, `dcmgate_jobs{destination="a",state="parked"} `,
+		`dcmgate_associations{direction="in"} `, `dcmgate_associations{direction="out"} `,
+		"dcmgate_spool_bytes ", "dcmgate_duplicates_total ", "dcmgate_commit_seconds_count ",
+		`dcmgate_dimse_operations_total{direction="in",operation="C-STORE",status_class="failure"} `,
+		`dcmgate_association_requests_total{direction="in",outcome="overload"} `,
+	} {
+		if !strings.Contains(text, "\n"+name) {
+			t.Errorf("%s is not there from the start", name)
+		}
+	}
+}
+
+// TestLimitsAreOverBothListeners opens associations on the plain and the TLS
+// listener in turn.
+func TestLimitsAreOverBothListeners(t *testing.T) {
+	cert, key, pool := writeCertificate(t)
+	for _, limit := range []string{"max_associations: 2", "max_per_address: 2"} {
+		g := run(t, configure(t, fmt.Sprintf("dicom: {listen: 127.0.0.1:0, accept: any, %s, tls: {listen: 127.0.0.1:0, cert: %q, key: %q}}\n", limit, cert, key)))
+		plain := &dimse.Dialer{LocalAETitle: "CT1"}
+		secure := &dimse.Dialer{LocalAETitle: "CT1", TLS: &tls.Config{RootCAs: pool}}
+		for i, c := range []struct {
+			dialer  *dimse.Dialer
+			address string
+		}{{plain, g.Listeners().DICOM}, {secure, g.Listeners().DICOMTLS}, {plain, g.Listeners().DICOM}, {secure, g.Listeners().DICOMTLS}} {
+			a, err := c.dialer.Dial(t.Context(), c.address, dimse.Proposal{CalledAETitle: "DCMGATE", Contexts: ctContexts})
+			if err == nil {
+				defer a.Close()
+			}
+			if rejected := errors.As(err, new(*dimse.RejectError)); rejected != (i >= 2) || err != nil && !rejected {
+				t.Errorf("%s: association %d: %v", limit, i+1, err)
+			}
+		}
+	}
+}
+
 func get(t *testing.T, g *running, path string, want int) string {
 	t.Helper()
 	resp, err := http.Get("http://" + g.Listeners().HTTP + path)
@@ -404,11 +455,11 @@ func TestQueueSurvivesARestartAndCanBeOperated(t *testing.T) {
 		t.Errorf("a second owner of the spool: %v", err)
 	}
 	uid, _ := image(2)
-	if n, err := op.Drop(t.Context(), JobFilter{Instance: uid}, "not wanted"); err != nil || n != 1 {
+	if n, err := op.Drop(t.Context(), JobFilter{Instance: uid}, "not wanted"); err != nil || n.Count != 1 {
 		// The job may be on its way just now; then it is left alone.
 		eventually(t, "the drop", func() bool {
 			n, err := op.Drop(t.Context(), JobFilter{Instance: uid}, "not wanted")
-			return err == nil && n == 1
+			return err == nil && n.Count == 1
 		})
 	}
 	page, err := op.Jobs(t.Context(), JobFilter{State: "dropped"}, "", 10)
@@ -426,8 +477,8 @@ func TestQueueSurvivesARestartAndCanBeOperated(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer done()
-	if n, err := op.Retry(t.Context(), JobFilter{Destination: "a", State: "dropped"}, "wanted after all"); err != nil || n != 1 {
-		t.Errorf("retry: %d, %v", n, err)
+	if n, err := op.Retry(t.Context(), JobFilter{Destination: "a", State: "dropped"}, "wanted after all"); err != nil || n.Count != 1 {
+		t.Errorf("retry: %+v, %v", n, err)
 	}
 	eventually(t, "delivery after the retry", func() bool { n, _ := s.received(); return n == 3 })
 }

@@ -18,6 +18,20 @@ var ErrNothingSelected = errors.New("no jobs are selected; name a destination, a
 
 var errBadState = errors.New("state of jobs")
 
+// DestinationError says that a filter names a destination that is neither
+// configured nor has jobs left from when it was.
+type DestinationError struct {
+	Name       string   `json:"name"`
+	Configured []string `json:"configured"`
+}
+
+func (e *DestinationError) Error() string {
+	if len(e.Configured) == 0 {
+		return fmt.Sprintf("destination %q is not configured; none is", e.Name)
+	}
+	return fmt.Sprintf("destination %q is not configured; those that are: %s", e.Name, strings.Join(e.Configured, ", "))
+}
+
 // JobFilter selects jobs of the queue; empty fields do not restrict.
 type JobFilter struct {
 	Destination string    `json:"destination,omitempty"`
@@ -49,6 +63,12 @@ type Job struct {
 	Size           int64     `json:"size"`
 	Digest         string    `json:"digest"` // SHA-256 of the data set
 	CallingAETitle string    `json:"calling_ae_title"`
+}
+
+// Changed tells what became of the jobs that were to be changed.
+type Changed struct {
+	Count  int `json:"count"`            // were changed
+	Active int `json:"active,omitempty"` // were not because they are claimed: being delivered, or about to be
 }
 
 // JobPage is part of a listing; Next continues it, "" at its end.
@@ -104,6 +124,9 @@ func (o *operations) Status(ctx context.Context) (Status, error) {
 // Jobs implements [Operator].
 func (o *operations) Jobs(_ context.Context, f JobFilter, cursor string, limit int) (JobPage, error) {
 	filter, err := f.spool()
+	if err == nil {
+		err = o.known(f.Destination)
+	}
 	if err != nil {
 		return JobPage{}, err
 	}
@@ -119,21 +142,71 @@ func (o *operations) Jobs(_ context.Context, f JobFilter, cursor string, limit i
 }
 
 // Retry implements [Operator].
-func (o *operations) Retry(ctx context.Context, f JobFilter, reason string) (int, error) {
-	filter, err := f.spoolForChange()
+func (o *operations) Retry(ctx context.Context, f JobFilter, reason string) (Changed, error) {
+	filter, err := o.forChange(f)
 	if err != nil {
-		return 0, err
+		return Changed{}, err
 	}
-	return o.spool.Redrive(ctx, filter, reason)
+	n, err := o.spool.Redrive(ctx, filter, reason)
+	return Changed{Count: n}, err
 }
 
 // Drop implements [Operator].
-func (o *operations) Drop(ctx context.Context, f JobFilter, reason string) (int, error) {
-	filter, err := f.spoolForChange()
+func (o *operations) Drop(ctx context.Context, f JobFilter, reason string) (Changed, error) {
+	filter, err := o.forChange(f)
 	if err != nil {
-		return 0, err
+		return Changed{}, err
 	}
-	return o.spool.Drop(ctx, filter, reason)
+	var c Changed
+	if c.Count, err = o.spool.Drop(ctx, filter, reason); err != nil {
+		return c, err
+	}
+	if s := filter.State; s == 0 || s == spool.JobPending || s == spool.JobActive {
+		c.Active, err = o.active(ctx, filter)
+	}
+	return c, err
+}
+
+// active counts the selected jobs that are claimed at the moment.
+func (o *operations) active(ctx context.Context, f spool.JobFilter) (n int, err error) {
+	f.State = spool.JobActive
+	for cursor := ""; ; {
+		jobs, next, err := o.spool.Jobs(f, cursor, maxJobsPage)
+		if err != nil || ctx.Err() != nil {
+			return n, errors.Join(err, ctx.Err())
+		}
+		n += len(jobs)
+		if cursor = next; cursor == "" {
+			return n, nil
+		}
+	}
+}
+
+// forChange checks the filter of an operation that changes jobs.
+func (o *operations) forChange(f JobFilter) (spool.JobFilter, error) {
+	filter, err := f.spoolForChange()
+	if err == nil {
+		err = o.known(f.Destination)
+	}
+	return filter, err
+}
+
+// known looks for a destination among those configured and those that jobs are
+// left of.
+func (o *operations) known(name string) error {
+	if name == "" {
+		return nil
+	}
+	e := &DestinationError{Name: name}
+	for _, d := range o.status().Destinations {
+		if d.Name == name {
+			return nil
+		}
+		if d.Configured {
+			e.Configured = append(e.Configured, d.Name)
+		}
+	}
+	return e
 }
 
 // Verify implements [Operator].

@@ -26,9 +26,9 @@ type Operator interface {
 	Jobs(ctx context.Context, f JobFilter, cursor string, limit int) (JobPage, error)
 	// Retry makes the selected jobs pending, ready at once; without a state in
 	// the filter, the parked ones.
-	Retry(ctx context.Context, f JobFilter, reason string) (int, error)
+	Retry(ctx context.Context, f JobFilter, reason string) (Changed, error)
 	// Drop gives the selected pending and parked jobs up.
-	Drop(ctx context.Context, f JobFilter, reason string) (int, error)
+	Drop(ctx context.Context, f JobFilter, reason string) (Changed, error)
 	// Verify reads every stored instance back. progress may be nil.
 	Verify(ctx context.Context, progress func(done, total int64)) (VerifyReport, error)
 }
@@ -98,17 +98,15 @@ func (c *client) Jobs(ctx context.Context, f JobFilter, cursor string, limit int
 }
 
 // Retry implements [Operator].
-func (c *client) Retry(ctx context.Context, f JobFilter, reason string) (int, error) {
-	var r changeResponse
-	err := c.call(ctx, http.MethodPost, "/v1/jobs/retry", changeRequest{f, reason}, &r)
-	return r.Count, err
+func (c *client) Retry(ctx context.Context, f JobFilter, reason string) (r Changed, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/jobs/retry", changeRequest{f, reason}, &r)
+	return r, err
 }
 
 // Drop implements [Operator].
-func (c *client) Drop(ctx context.Context, f JobFilter, reason string) (int, error) {
-	var r changeResponse
-	err := c.call(ctx, http.MethodPost, "/v1/jobs/drop", changeRequest{f, reason}, &r)
-	return r.Count, err
+func (c *client) Drop(ctx context.Context, f JobFilter, reason string) (r Changed, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/jobs/drop", changeRequest{f, reason}, &r)
+	return r, err
 }
 
 // Verify implements [Operator].
@@ -171,6 +169,9 @@ func (c *client) do(ctx context.Context, method, path string, in any) (*http.Res
 	}
 	if e.Nothing {
 		return nil, ErrNothingSelected
+	}
+	if e.Destination != nil {
+		return nil, e.Destination
 	}
 	return nil, errors.New(e.Error)
 }

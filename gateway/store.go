@@ -132,6 +132,9 @@ func (s *storage) receive(ctx context.Context, rq *dimse.Request) (dimse.Status,
 	if err != nil {
 		return s.failed(in, "commit failed", err)
 	}
+	if receipt.Outcome == spool.NewVersion {
+		s.trouble.caution(s.log, "new version", "other content under known UIDs; both versions are kept and sent", "sop_instance_uid", printable(in.SOPInstanceUID))
+	}
 	s.log.Debug("instance stored", "outcome", receipt.Outcome.String(), "sop_instance_uid", printable(in.SOPInstanceUID))
 	return dimse.StatusSuccess, ""
 }
@@ -169,12 +172,26 @@ func usable(uid dicom.UID) bool {
 	return uid != "" && len(uid) <= 128 && !strings.ContainsFunc(string(uid), func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
+// lacks are the errors of the spool that pass, each with what the log says of
+// it. An index that cannot be written may be so for want of room: the error
+// tells.
+var lacks = []struct {
+	err          error
+	key, message string
+}{
+	{spool.ErrUnhealthy, "index", "instance refused: the index cannot be written"},
+	{spool.ErrClosed, "closed", "instance refused: the spool is closed"},
+	{spool.ErrFull, "room", "instance refused for want of room"},
+	{syscall.ENOSPC, "room", "instance refused for want of room"},
+	{syscall.EDQUOT, "room", "instance refused for want of room"},
+}
+
 // failed maps an error of the spool to a status. Whatever the spool could not
 // do for want of room or health is A700: senders repeat that.
 func (s *storage) failed(in spool.Incoming, what string, err error) (dimse.Status, string) {
-	for _, lack := range []error{spool.ErrFull, spool.ErrUnhealthy, spool.ErrClosed, syscall.ENOSPC, syscall.EDQUOT} {
-		if errors.Is(err, lack) {
-			s.trouble.report(s.log, "room", "instance refused for want of room", "step", what, "error", err, "sop_instance_uid", printable(in.SOPInstanceUID))
+	for _, lack := range lacks {
+		if errors.Is(err, lack.err) {
+			s.trouble.report(s.log, lack.key, lack.message, "step", what, "error", err, "sop_instance_uid", printable(in.SOPInstanceUID))
 			return dimse.StatusOutOfResources, "no room at present"
 		}
 	}

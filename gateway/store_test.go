@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -24,6 +25,7 @@ type fakeIntake struct {
 	mu                            sync.Mutex
 	level                         spool.Level
 	beginErr, writeErr, commitErr error
+	outcome                       spool.StoreOutcome
 	stored                        []fakeInstance
 	aborted                       chan struct{} // receives for each Abort
 }
@@ -34,7 +36,9 @@ type fakeInstance struct {
 	jobs []spool.JobSpec
 }
 
-func newFakeIntake() *fakeIntake { return &fakeIntake{aborted: make(chan struct{}, 100)} }
+func newFakeIntake() *fakeIntake {
+	return &fakeIntake{outcome: spool.Stored, aborted: make(chan struct{}, 100)}
+}
 
 func (f *fakeIntake) Begin(in spool.Incoming) (intakeWriter, error) {
 	f.mu.Lock()
@@ -84,7 +88,7 @@ func (w *fakeWriter) Commit(jobs []spool.JobSpec) (spool.Receipt, error) {
 	defer w.intake.mu.Unlock()
 	w.instance.jobs = jobs
 	w.intake.stored = append(w.intake.stored, w.instance)
-	return spool.Receipt{Outcome: spool.Stored}, nil
+	return spool.Receipt{Outcome: w.intake.outcome}, nil
 }
 
 func (w *fakeWriter) Abort() { w.intake.aborted <- struct{}{} }
@@ -92,7 +96,12 @@ func (w *fakeWriter) Abort() { w.intake.aborted <- struct{}{} }
 // serveReceiver runs a receiver on loopback and returns its address.
 func serveReceiver(t *testing.T, cfg Config, in intake) string {
 	t.Helper()
-	server, err := dimse.NewServer(newReceiver(cfg, in, slog.New(slog.DiscardHandler), nil), dimse.ServerOptions{})
+	return serveLogging(t, cfg, in, slog.New(slog.DiscardHandler))
+}
+
+func serveLogging(t *testing.T, cfg Config, in intake, log *slog.Logger) string {
+	t.Helper()
+	server, err := dimse.NewServer(newReceiver(cfg, in, log, nil), dimse.ServerOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -345,6 +354,47 @@ func TestMeter(t *testing.T) {
 	now = now.Add(time.Minute)
 	if got := m.perSecond(); got != 0 {
 		t.Errorf("after a minute: got %g per second, want 0", got)
+	}
+}
+
+// lockedBuffer is a log that may be read while it is written.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// TestNewVersionsAreLogged: one warning that names the instance, repetitions
+// counted.
+func TestNewVersionsAreLogged(t *testing.T) {
+	var out lockedBuffer
+	in := newFakeIntake()
+	in.outcome = spool.NewVersion
+	address := serveLogging(t, configure(t, ""), in, slog.New(slog.NewTextHandler(&out, nil)))
+	a, err := dialReceiver(t, address, ctContexts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		if r, err := a.Store(t.Context(), storeRequest(n, []byte("data"))); err != nil || r.Status != dimse.StatusSuccess {
+			t.Fatal(r.Status, err)
+		}
+	}
+	text := out.String()
+	if strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, "other content under known UIDs") ||
+		!strings.Contains(text, "sop_instance_uid="+string(storeRequest(0, nil).SOPInstanceUID)) {
+		t.Errorf("got\n%s", text)
 	}
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"time"
@@ -26,8 +27,17 @@ type condition struct {
 
 func newTrouble() *trouble { return &trouble{now: time.Now, seen: make(map[string]*condition)} }
 
-// report logs message, or counts it.
+// report logs message as an error, or counts it.
 func (t *trouble) report(log *slog.Logger, key, message string, args ...any) {
+	t.log(log, slog.LevelError, key, message, args...)
+}
+
+// caution is report for what went well and yet somebody should know.
+func (t *trouble) caution(log *slog.Logger, key, message string, args ...any) {
+	t.log(log, slog.LevelWarn, key, message, args...)
+}
+
+func (t *trouble) log(log *slog.Logger, level slog.Level, key, message string, args ...any) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
@@ -43,5 +53,5 @@ func (t *trouble) report(log *slog.Logger, key, message string, args ...any) {
 		args = append(args, "repeated", c.repeated)
 	}
 	*c = condition{logged: now}
-	log.Error(message, args...)
+	log.Log(context.Background(), level, message, args...)
 }

@@ -11,12 +11,6 @@ import (
 	"dcmgate/metrics"
 )
 
-// findStatuses are all that a C-FIND is answered with here in the end.
-var findStatuses = []dimse.Status{
-	dimse.StatusSuccess, dimse.StatusCancel, dimse.StatusOutOfResources, dimse.StatusDataSetMismatch, dimse.StatusUnableToProcess,
-	dimse.StatusSOPClassNotSupported,
-}
-
 // unanswered labels queries whose association ended before they were answered.
 const unanswered = "none"
 
@@ -43,13 +37,9 @@ func newInstruments(registry prometheus.Registerer) *instruments {
 			Help: "Seconds from a C-FIND request to its final answer, by level; the caller's time to take the answers included.",
 		}, []string{"level"}),
 	}
-	for _, level := range levelNames {
+	for _, level := range levelNames { // the rest comes with the first query that needs it
 		m.answers.WithLabelValues(level)
-		m.seconds.WithLabelValues(level)
-		m.queries.WithLabelValues(level, unanswered)
-		for _, s := range findStatuses {
-			m.queries.WithLabelValues(level, statusLabel(s))
-		}
+		m.queries.WithLabelValues(level, statusLabel(dimse.StatusSuccess))
 	}
 	return m
 }

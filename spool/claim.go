@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -146,7 +147,29 @@ func (s *Spool) Flush(ctx context.Context) error {
 	}
 }
 
-func (s *Spool) flush() error { return s.Flush(context.Background()) }
+// flush is Flush for those who cannot go on without the index: it gives up when that cannot be written.
+func (s *Spool) flush() error {
+	o := &flushOp{done: make(chan error, 1)}
+	s.committer.enqueue(o, true)
+	return s.await(o.done)
+}
+
+// await waits for an operation, unless the index cannot be written: that could last for ever. The operation stays queued
+// then.
+func (s *Spool) await(done <-chan error) error {
+	tick := time.NewTicker(healthInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			if err := s.health.indexErr(); err != nil {
+				return fmt.Errorf("%w; what was asked for is done when the index can be written again: %w", ErrUnhealthy, err)
+			}
+		}
+	}
+}
 
 // outcomeOp records how an attempt ended.
 type outcomeOp struct {

@@ -25,17 +25,31 @@ func sampleInstance() *Instance {
 }
 
 func TestMetaGoldenBytes(t *testing.T) {
+	for _, row := range []struct {
+		name, version, checksum string
+		of                      checksum
+	}{
+		{"of dcmgate 0.1", "01", "", checksum{}},
+		{"with a checksum", "02", "deadbeef", checksum{value: 0xdeadbeef, known: true}},
+	} {
+		t.Run(row.name, func(t *testing.T) { testMetaGoldenBytes(t, row.of, row.version, row.checksum) })
+	}
+}
+
+func testMetaGoldenBytes(t *testing.T, sum checksum, version, check string) {
 	in := sampleInstance()
+	in.checksum = sum
 	in.Metadata.Elements = in.Metadata.Elements[:1]
 	in.jobs = in.jobs[:1]
 	in.SOPClassUID, in.RemoteAddress, in.AssociationID = "", "", ""
 	want := strings.Join([]string{
-		"01",               // version
+		version,
 		"0102030405060708", // ID
 		"0000018bcfe5687b", // received: 1700000000123 ms
 		"00000040",         // flags: new version
 		"01",               // priority HIGH
 		"0000000000000009", // restores
+		check,
 		"03312e32",         // study 1.2
 		"05312e322e33",     // series 1.2.3
 		"07312e322e332e34", // SOP instance 1.2.3.4

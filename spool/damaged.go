@@ -10,6 +10,7 @@ import (
 // damageOp notes that the record of an instance is damaged, or that it is whole after all. A damaged instance is no copy
 // that deduplication could refer to, and is not delivered; the next copy that comes takes its place and its jobs.
 type damageOp struct {
+	s        *Spool
 	id       InstanceID
 	location segment.Location // that was looked at
 	damaged  bool
@@ -34,6 +35,9 @@ func (o *damageOp) apply(t *tx) error {
 	}
 	t.set(versionsKey(in.identity()), appendVersions(nil, setVersion(vs, in.version())))
 	t.set(entryKey(in.ID), appendEntry(nil, in))
+	if o.damaged {
+		t.onDurable(o.s.metrics.damaged.Inc)
+	}
 	return nil
 }
 
@@ -47,7 +51,7 @@ func (in *Instance) damaged() bool { return in.Flags&FlagDamaged != 0 }
 
 // noteDamage marks an instance and waits until the mark is durable.
 func (s *Spool) noteDamage(in *Instance, damaged bool) error {
-	o := &damageOp{id: in.ID, location: in.location, damaged: damaged, done: make(chan error, 1)}
+	o := &damageOp{s: s, id: in.ID, location: in.location, damaged: damaged, done: make(chan error, 1)}
 	s.committer.enqueue(o, true)
 	return <-o.done
 }
@@ -55,8 +59,26 @@ func (s *Spool) noteDamage(in *Instance, damaged bool) error {
 // suspect marks an instance if reading it failed because of its bytes. It does not wait.
 func (s *Spool) suspect(in *Instance, err error) {
 	if lost(err) && !in.damaged() {
-		s.committer.enqueue(&damageOp{id: in.ID, location: in.location, damaged: true}, false)
+		s.committer.enqueue(&damageOp{s: s, id: in.ID, location: in.location, damaged: true}, false)
 	}
+}
+
+// MarkDamaged marks an instance that could not be read however often it was tried, as Verify would: the next copy that
+// comes is stored in its place. It does not wait.
+func (s *Spool) MarkDamaged(id InstanceID) error {
+	in, err := s.instance(id)
+	if err == nil {
+		s.suspect(in, ErrDamaged)
+	}
+	return err
+}
+
+// readFailure is what failed where a record is called damaged because the disk gave an error, which may pass; else nil.
+func readFailure(err error) error {
+	if d, ok := errors.AsType[*segment.DamageError](err); ok {
+		return d.Err
+	}
+	return nil
 }
 
 // lost tells whether an error says that the bytes of a record are not there or not right. That a record is gone is no

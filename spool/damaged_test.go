@@ -3,6 +3,7 @@ package spool
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -34,6 +35,23 @@ func TestDamagedCopyIsReplaced(t *testing.T) {
 			damageHeader(t, s, in.location)
 			if _, err := s.Open(in.ID); !errors.Is(err, segment.ErrDamaged) {
 				t.Error(err)
+			}
+		},
+		"found by sending": func(t *testing.T, s *Spool, in *Instance) {
+			damage(t, s, in.location)
+			r, err := s.Open(in.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			b, err := io.ReadAll(r.Checked())
+			if !errors.Is(err, ErrDamaged) || int64(len(b)) >= in.Size {
+				t.Errorf("%d of %d bytes, %v", len(b), in.Size, err)
+			}
+		},
+		"given up": func(t *testing.T, s *Spool, in *Instance) {
+			if err := s.MarkDamaged(in.ID); err != nil {
+				t.Fatal(err)
 			}
 		},
 		"found by its copy": func(t *testing.T, s *Spool, in *Instance) { damageHeader(t, s, in.location) },
@@ -69,6 +87,7 @@ func TestDamagedCopyIsReplaced(t *testing.T) {
 				t.Fatal(err)
 			}
 			spoil(t, s, in)
+			flush(t, s)
 
 			again := mustSend(t, s, o, to("cloud", "pacs", "parked", "new")...)
 			if again.Outcome != Restored || again.Instance.ID == first.Instance.ID {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -15,7 +16,7 @@ const memTableSize = 16 << 20
 // indexOptions are the settings of the index. They were chosen by measurement for a small machine: one million
 // instances take 15 MB of anonymous memory. SyncWrites is not negotiable: without it a power cut loses what the
 // checkpoints say is there.
-func indexOptions(dir string, log *slog.Logger) badger.Options {
+func indexOptions(dir string, log badger.Logger) badger.Options {
 	o := badger.DefaultOptions(dir)
 	o.SyncWrites = true
 	o.DetectConflicts = false // one writer
@@ -32,12 +33,48 @@ func indexOptions(dir string, log *slog.Logger) badger.Options {
 	o.ValueLogFileSize = 64 << 20
 	o.NumVersionsToKeep = 1
 	o.MetricsEnabled = false
-	o.Logger = indexLog{log}
+	o.Logger = log
 	return o
 }
 
+// openIndex opens an index, if there is room for what that writes.
+func openIndex(room *indexRoom, log *slog.Logger) (*badger.DB, error) {
+	if err := room.forOpen(); err != nil {
+		return nil, fmt.Errorf("open the index: %w", err)
+	}
+	db, err := badger.Open(indexOptions(room.dir, indexLog{log, room.forTable}))
+	if err != nil {
+		return nil, fmt.Errorf("open the index: %w", err)
+	}
+	if err := room.opened(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open the index: %w", err), closeIndex(db, room, log))
+	}
+	return db, nil
+}
+
+// closeIndex closes an index. Closing writes a table; without room for it the index is left as a crash would leave it:
+// everything is in the logs of the memtables, and the process is about to end.
+func closeIndex(db *badger.DB, room *indexRoom, log *slog.Logger) error {
+	if err := room.forClose(); err != nil {
+		log.Warn("the index is not closed; the next start reads its logs", "error", err)
+		return nil
+	}
+	room.closing()
+	if err := db.Close(); err != nil {
+		return fmt.Errorf("close the index: %w", err)
+	}
+	return room.closed()
+}
+
 // indexLog passes on what an operator can act upon.
-type indexLog struct{ log *slog.Logger }
+type indexLog struct {
+	log      *slog.Logger
+	forTable func()
+}
+
+// beforeTable begins the message that Badger's compaction gives in the goroutine that writes a table next. There is no
+// other place to hold it up.
+const beforeTable = "[%d] LOG Compact. Added"
 
 func (l indexLog) Errorf(f string, a ...any) { l.log.Error("index", "detail", fmt.Sprintf(f, a...)) }
 
@@ -45,7 +82,11 @@ func (l indexLog) Warningf(f string, a ...any) { l.log.Warn("index", "detail", f
 
 func (indexLog) Infof(string, ...any) {}
 
-func (indexLog) Debugf(string, ...any) {}
+func (l indexLog) Debugf(f string, _ ...any) {
+	if strings.HasPrefix(f, beforeTable) {
+		l.forTable()
+	}
+}
 
 // get copies a value; ok is false if the key is not there.
 func get(txn *badger.Txn, key []byte) (value []byte, ok bool, err error) {

@@ -18,6 +18,8 @@ var (
 	ErrNotFound = errors.New("spool: not found")
 	// ErrEvicted says that the instance is known but its bytes were given up after delivery.
 	ErrEvicted = errors.New("spool: evicted")
+	// ErrDamaged says that the bytes on disk are not those that were committed.
+	ErrDamaged = segment.ErrDamaged
 	// ErrClosed says that the spool was closed.
 	ErrClosed = errors.New("spool: closed")
 	// ErrNotClaimed says that an outcome names a job that nobody has claimed.

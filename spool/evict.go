@@ -16,7 +16,7 @@ const (
 	evictBatch = 64
 	// evictEvery is how often age is looked at.
 	evictEvery = time.Minute
-	// evictPause is the rest after a pass for room, which may have found nothing that can go.
+	// evictPause is the rest after a pass for room that has found nothing that can go.
 	evictPause = 500 * time.Millisecond
 	// retentionSlack is the part of Retention, 1/n, by which an instance may outlive it in the hope that its whole segment
 	// can be recycled, which is cheaper than punching holes into it.
@@ -34,13 +34,14 @@ func (s *Spool) runEvictor() {
 		case <-s.closing:
 			return
 		}
-		if err := s.evictPass(); err != nil && !errors.Is(err, ErrClosed) {
+		freed, err := s.evictPass()
+		if err != nil && !errors.Is(err, ErrClosed) {
 			s.log.Error("eviction failed", "error", err)
 		}
 		if err := s.purgePass(); err != nil && !errors.Is(err, ErrClosed) {
 			s.log.Error("pruning custody records failed", "error", err)
 		}
-		if !s.rest(evictPause) {
+		if (freed == 0 || err != nil) && !s.rest(evictPause) {
 			return
 		}
 		timer.Reset(evictEvery)
@@ -67,23 +68,33 @@ func (s *Spool) wakeEvictor() {
 }
 
 // evictPass evicts what room and age ask for: whole segments first, oldest first, then single instances out of segments
-// that undelivered ones keep alive. Then it recycles what is dead.
-func (s *Spool) evictPass() error {
+// that undelivered ones keep alive. Then it recycles what is dead. It tells how many bytes of records went.
+func (s *Spool) evictPass() (freed int64, err error) {
 	for _, whole := range [...]bool{true, false} {
 		for _, info := range s.payloads.Segments() {
 			if s.closed.Load() {
-				return ErrClosed
+				return freed, ErrClosed
 			}
 			over, err := s.overuse()
 			if err != nil {
-				return err
+				return freed, err
 			}
-			if err := s.evictSegment(info, whole, over); err != nil {
-				return err
+			n, err := s.evictSegment(info, whole, over)
+			freed += n
+			if err != nil {
+				return freed, err
+			}
+			if n > 0 && whole { // at once: somebody may wait for the room
+				if err := errors.Join(s.recycleIfDead(info), s.shrinkPool()); err != nil {
+					return freed, err
+				}
 			}
 		}
 	}
-	return s.recycleDead()
+	if err := s.recycleDead(); err != nil {
+		return freed, err
+	}
+	return freed, s.shrinkPool()
 }
 
 // overuse tells how many bytes are to be freed for room.
@@ -92,15 +103,27 @@ func (s *Spool) overuse() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.pressure.overuse(stats, s.ledger.snapshot()), nil
+	return s.pressure.roomOf(s, stats, s.ledger.snapshot()).overuse(), nil
+}
+
+// shrinkPool gives segments that hold nothing back to the file system where MinFree asks for it.
+func (s *Spool) shrinkPool() error {
+	stats, err := s.payloads.Stats()
+	if err != nil {
+		return err
+	}
+	if n := s.pressure.poolSurplus(stats); n > 0 {
+		return s.payloads.Shrink(n)
+	}
+	return nil
 }
 
 // evictSegment evicts from one segment: all of it if whole is set and nothing in it is needed any more, else what has to
 // go by itself.
-func (s *Spool) evictSegment(info segment.Info, whole bool, over int64) error {
+func (s *Spool) evictSegment(info segment.Info, whole bool, over int64) (freed int64, err error) {
 	use, ok := s.ledger.use(info.ID)
 	if !ok || use.done == 0 || use.checkpoint.Generation != info.Generation {
-		return nil
+		return 0, nil
 	}
 	now, dead := s.o.Now(), use.done == use.live
 	switch {
@@ -112,7 +135,7 @@ func (s *Spool) evictSegment(info segment.Info, whole bool, over int64) error {
 		before := now.Add(-s.o.Retention - s.o.Retention/retentionSlack)
 		return s.evictFrom(info, evictOp{s: s, before: before}, -1, whole)
 	}
-	return nil
+	return 0, nil
 }
 
 // expired tells whether something received at ms is past retention.
@@ -122,13 +145,13 @@ func (s *Spool) expired(ms int64, now time.Time) bool {
 
 // evictFrom evicts from a segment in batches until enough bytes are freed (over < 0: all that the operation accepts). A
 // segment that goes as a whole is emptied even if less would do: then it can be recycled.
-func (s *Spool) evictFrom(info segment.Info, model evictOp, over int64, whole bool) error {
+func (s *Spool) evictFrom(info segment.Info, model evictOp, over int64, whole bool) (bytes int64, err error) {
 	start := placeKey(info.ID, 0)
 	var freed []segment.Location
 	for start != nil && (whole || over != 0) {
 		ids, next, err := s.residents(info.ID, start, model.before)
 		if err != nil {
-			return err
+			return bytes, err
 		}
 		start = next
 		o := model
@@ -138,23 +161,24 @@ func (s *Spool) evictFrom(info segment.Info, model evictOp, over int64, whole bo
 		}
 		s.committer.enqueue(&o, true)
 		if err := <-o.done; err != nil {
-			return err
+			return bytes, err
 		}
 		s.metrics.evicted(len(o.freed))
 		freed = append(freed, o.freed...)
+		bytes += o.bytes
 		if over > 0 {
 			over = max(over-o.bytes, 0)
 		}
 	}
 	if use, ok := s.ledger.use(info.ID); ok && use.live == 0 {
-		return nil // recycleDead takes all of it
+		return bytes, nil // recycleDead takes all of it
 	}
 	for _, l := range freed {
 		if err := s.payloads.Free(l); err != nil {
-			return err
+			return bytes, err
 		}
 	}
-	return nil
+	return bytes, nil
 }
 
 // residents lists a batch of the instances that a segment holds, up to the first that was received later than before (if
@@ -273,19 +297,24 @@ func (t *tx) vacate(in *Instance) error {
 	return err
 }
 
-// recycleDead takes segments out of use in which nothing lives. A segment counts as dead only if the index knows all of
-// it: records that are durable but not indexed do not show in its accounts.
+// recycleDead takes segments out of use in which nothing lives.
 func (s *Spool) recycleDead() error {
 	for _, info := range s.payloads.Segments() {
-		use, ok := s.ledger.use(info.ID)
-		if !ok || use.live != 0 || use.checkpoint.Generation != info.Generation || use.checkpoint.Offset < info.End {
-			continue
-		}
-		if err := s.recycle(info); err != nil {
+		if err := s.recycleIfDead(info); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// recycleIfDead takes a segment out of use if nothing lives in it. It counts as dead only if the index knows all of it:
+// records that are durable but not indexed do not show in its accounts.
+func (s *Spool) recycleIfDead(info segment.Info) error {
+	use, ok := s.ledger.use(info.ID)
+	if !ok || use.live != 0 || use.checkpoint.Generation != info.Generation || use.checkpoint.Offset < info.End {
+		return nil
+	}
+	return s.recycle(info)
 }
 
 func (s *Spool) recycle(info segment.Info) error {

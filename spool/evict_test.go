@@ -27,7 +27,7 @@ func evictNow(t *testing.T, s *Spool) {
 	t.Helper()
 	flush(t, s)
 	waitFor(t, func() bool { // the background evictor may be at it
-		if err := s.evictPass(); err != nil {
+		if _, err := s.evictPass(); err != nil {
 			t.Fatal(err)
 		}
 		return true

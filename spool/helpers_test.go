@@ -160,6 +160,7 @@ type faulty struct {
 	mu     sync.Mutex
 	commit func() error // asked before each Commit
 	begin  func() error
+	open   func() error // before each OpenPayload
 	stats  func(*segment.Stats)
 }
 
@@ -192,6 +193,13 @@ func (f *faulty) Begin() (recordWriter, error) {
 		return nil, err
 	}
 	return faultyWriter{w, f}, nil
+}
+
+func (f *faulty) OpenPayload(l segment.Location) (*segment.Payload, error) {
+	if err := f.ask(&f.open); err != nil {
+		return nil, err
+	}
+	return f.segments.OpenPayload(l)
 }
 
 func (f *faulty) Stats() (segment.Stats, error) {

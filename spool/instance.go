@@ -144,6 +144,7 @@ type Instance struct {
 	Metadata Metadata
 
 	jobs     []jobEntry // as decided when it was stored
+	checksum checksum
 	restores InstanceID // the evicted or damaged copy that this one replaces
 	location segment.Location
 }

@@ -58,7 +58,7 @@ func (s *Spool) administer(ctx context.Context, f JobFilter, code, reason string
 		}
 		o := &adminOp{s: s, jobs: jobs, state: f.State, code: code, reason: clip(reason, maxReason), decide: decide, done: make(chan error, 1)}
 		s.committer.enqueue(o, true)
-		if err := <-o.done; err != nil {
+		if err := s.await(o.done); err != nil {
 			return total, err
 		}
 		total += o.changed

@@ -16,6 +16,7 @@ type instruments struct {
 	duplicates  prometheus.Counter
 	newVersions prometheus.Counter
 	restored    prometheus.Counter
+	damaged     prometheus.Counter
 	flagged     *prometheus.CounterVec
 	failures    *prometheus.CounterVec
 	commit      prometheus.Histogram
@@ -45,6 +46,7 @@ func newInstruments(s *Spool) *instruments {
 		duplicates:  counter("dcmgate_duplicates_total", "Instances acknowledged without a write because the same content was stored already."),
 		newVersions: counter("dcmgate_new_versions_total", "Instances stored with other content under UIDs that were known."),
 		restored:    counter("dcmgate_restored_total", "Instances stored again after the same content had been evicted or was damaged."),
+		damaged:     counter("dcmgate_instances_damaged_total", "Stored instances found to be damaged on disk, when they were sent, by verify or otherwise."),
 		evictions:   counter("dcmgate_evictions_total", "Instances whose bytes were given up after delivery."),
 		flagged: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "dcmgate_instances_flagged_total",
 			Help: "Instances stored although something is odd about them, by what it is."}, []string{"flag"}),
@@ -65,7 +67,7 @@ func newInstruments(s *Spool) *instruments {
 	for _, reason := range [...]string{"full", "unhealthy", "write"} {
 		m.failures.WithLabelValues(reason)
 	}
-	m.all = append(m.gauges(s), m.received, m.bytes, m.duplicates, m.newVersions, m.restored, m.evictions, m.flagged, m.failures,
+	m.all = append(m.gauges(s), m.received, m.bytes, m.duplicates, m.newVersions, m.restored, m.damaged, m.evictions, m.flagged, m.failures,
 		m.commit, m.transaction, m.batch, m.outcomes, jobCollector{s})
 	if m.registerer != nil {
 		m.registerer.MustRegister(m.all...)

@@ -38,26 +38,32 @@ const (
 	slowShare, rejectShare, fullShare = 10, 20, 50 // 1/n
 	slowBytes, rejectBytes, fullBytes = 8 << 30, 4 << 30, 1 << 30
 	hysteresisPercent                 = 125
+	// Eviction begins when there is less present room than is needed to leave the first level, and ends when there is
+	// half as much again as would enter it: as long as it keeps up, nobody is slowed.
+	evictBelowPercent, evictUntilPercent = hysteresisPercent, 150
 	// evaluateEvery bounds how long Begin trusts the last look at the disk: at 1 GB/s this is 50 MB.
 	evaluateEvery = 50 * time.Millisecond
-	// evaluateNear is the same where the quota is near.
-	evaluateNear = time.Millisecond
+	// evaluateNear is the same where the present room is short. A look costs more the more segments there are.
+	evaluateNear = 10 * time.Millisecond
+	// evictionWait is how long Begin waits for room that eviction can make, and evictionPoll how often it looks.
+	evictionWait, evictionPoll = 2 * time.Second, evaluateNear
 	// fullAfterNoSpace is how long a write that met a full disk keeps the spool full at least.
 	fullAfterNoSpace = time.Second
 )
 
-// pressure watches room. Room is what can be stored before the quota or the file system is exhausted, counting what
-// eviction could free.
+// pressure watches room: what can be stored before the quota or the file system is exhausted, counting what eviction
+// could free. The present room does not count that: where senders are faster than eviction it is what gets short.
 type pressure struct {
 	quota, minFree int64
 	changed        chan struct{}
 	level          atomic.Int32
+	short          atomic.Bool  // the present room is: look at it more often
+	behind         atomic.Bool  // the present room is used up, and eviction can make more
 	next           atomic.Int64 // Unix nanoseconds of the next evaluation
 	refuse         atomic.Int64 // Unix nanoseconds until which the disk counts as full
 	unindexed      atomic.Int64 // bytes that open Writers have taken, and of records that the index does not count yet
 
-	mu   sync.Mutex
-	room int64
+	mu sync.Mutex
 }
 
 func newPressure(o Options) *pressure {
@@ -78,23 +84,51 @@ func (p *pressure) current(s *Spool) Level {
 	return Level(p.level.Load())
 }
 
-// forBegin is current, but does not trust an evaluation made before the last instances: near the quota it evaluates again,
-// so that no step is left out and the quota is exceeded by no more than what was let in before.
-func (p *pressure) forBegin(s *Spool) Level {
-	if p.quota > 0 && Level(p.level.Load()) != LevelFull {
-		room := p.quotaRoom(s, s.ledger.snapshot())
-		stale := time.Now().UnixNano() >= p.next.Load()-int64(evaluateEvery-evaluateNear)
-		if room <= min(p.quota/fullShare, fullBytes) || stale && room <= min(p.quota/slowShare, slowBytes) {
-			p.evaluate(s)
+// admit tells whether an instance may begin. Where there is room only after eviction it waits for that, for a while.
+func (p *pressure) admit(s *Spool) error {
+	if p.forBegin(s) == LevelFull {
+		return ErrFull
+	}
+	if !p.behind.Load() {
+		return nil
+	}
+	deadline := time.NewTimer(evictionWait)
+	defer deadline.Stop()
+	poll := time.NewTicker(evictionPoll)
+	defer poll.Stop()
+	for p.behind.Load() {
+		select {
+		case <-s.closing:
+			return ErrClosed
+		case <-deadline.C:
+			return ErrFull
+		case <-poll.C:
 		}
+		if p.forBegin(s) == LevelFull {
+			return ErrFull
+		}
+	}
+	return nil
+}
+
+// forBegin is current, but near the limits does not trust an evaluation made before the last instances, so that no step
+// is left out and the quota is exceeded by no more than what was let in before.
+func (p *pressure) forBegin(s *Spool) Level {
+	old := time.Now().UnixNano() >= p.next.Load()-int64(evaluateEvery-evaluateNear)
+	if p.short.Load() && old || p.quotaUsedUp(s) {
+		p.evaluate(s)
 	}
 	return p.current(s)
 }
 
-// quotaRoom is what the quota leaves, counting what eviction could free.
-func (p *pressure) quotaRoom(s *Spool, t totals) int64 {
-	return p.quota - int64(t.bytes) - p.unindexed.Load() + s.evictableBytes(t)
+// quotaUsedUp tells whether the last evaluation was too good: the quota leaves nothing at present.
+func (p *pressure) quotaUsedUp(s *Spool) bool {
+	return p.quota > 0 && !p.behind.Load() && Level(p.level.Load()) != LevelFull &&
+		p.quotaRoom(s.ledger.snapshot()) <= threshold(LevelFull, p.quota)
 }
+
+// quotaRoom is what the quota leaves at present.
+func (p *pressure) quotaRoom(t totals) int64 { return p.quota - int64(t.bytes) - p.unindexed.Load() }
 
 // noSpace is told when a write met a full disk: the figures were too good.
 func (p *pressure) noSpace() {
@@ -114,24 +148,26 @@ func (p *pressure) evaluate(s *Spool) {
 		return
 	}
 	t := s.ledger.snapshot()
+	r := p.roomOf(s, stats, t)
 	before := Level(p.level.Load())
-	room, capacity := p.roomOf(s, stats, t)
-	level := levelOf(room, capacity, before)
-	if now.UnixNano() < p.refuse.Load() {
+	level := r.level(before)
+	noSpace := now.UnixNano() < p.refuse.Load()
+	if noSpace {
 		level = LevelFull
 	}
-	p.room = room
-	if level == LevelFull {
+	p.short.Store(r.short())
+	p.behind.Store(r.present <= threshold(LevelFull, r.capacity) && level != LevelFull)
+	if noSpace || stats.FreeBytes < indexRoomLeast {
 		s.reserve.give()
-	} else {
+	} else if level != LevelFull {
 		s.reserve.restore(stats.FreeBytes)
 	}
-	if level >= LevelSlow || p.wantsEviction(stats, t) {
+	if r.short() && r.evictable > 0 || p.poolSurplus(stats) > 0 {
 		s.wakeEvictor()
 	}
 	if level != before {
 		p.level.Store(int32(level))
-		s.log.Warn("pressure changed", "from", before.String(), "to", level.String(), "room_bytes", room)
+		s.log.Warn("pressure changed", "from", before.String(), "to", level.String(), "room_bytes", r.present, "evictable_bytes", r.evictable)
 		select {
 		case p.changed <- struct{}{}:
 		default:
@@ -147,17 +183,44 @@ func (s *Spool) evictableBytes(t totals) int64 {
 	return int64(t.evictable)
 }
 
-// roomOf computes room and the most it could ever be.
-func (p *pressure) roomOf(s *Spool, stats segment.Stats, t totals) (room, capacity int64) {
-	evictable := s.evictableBytes(t)
-	least := p.reserveOf(stats)
-	room = stats.FreeBytes + stats.PoolBytes + evictable - least
-	capacity = room + int64(t.bytes) - evictable
+// room is what can be stored.
+type room struct {
+	present   int64 // without eviction
+	evictable int64
+	capacity  int64 // the most there could ever be
+}
+
+// roomOf computes the room.
+func (p *pressure) roomOf(s *Spool, stats segment.Stats, t totals) room {
+	r := room{present: stats.FreeBytes + stats.PoolBytes - p.reserveOf(stats), evictable: s.evictableBytes(t)}
+	r.capacity = r.present + int64(t.bytes)
 	if p.quota > 0 {
-		room = min(room, p.quotaRoom(s, t))
-		capacity = min(capacity, p.quota)
+		r.present = min(r.present, p.quotaRoom(t))
+		r.capacity = min(r.capacity, p.quota)
 	}
-	return room, max(capacity, 0)
+	r.capacity = max(r.capacity, 0)
+	return r
+}
+
+// level grades the room. Short present room asks for every step but the last, for which Begin waits if eviction can make
+// more.
+func (r room) level(before Level) Level {
+	return max(levelOf(r.present+r.evictable, r.capacity, before), min(levelOf(r.present, r.capacity, before), LevelReject))
+}
+
+// short tells whether eviction is wanted.
+func (r room) short() bool {
+	return r.present < threshold(LevelSlow, r.capacity)*evictBelowPercent/100
+}
+
+// overuse tells how many bytes of records are to be evicted for room.
+func (r room) overuse() int64 {
+	return threshold(LevelSlow, r.capacity)*evictUntilPercent/100 - r.present
+}
+
+// poolSurplus is what the pool has to give back so that MinFree is free.
+func (p *pressure) poolSurplus(stats segment.Stats) int64 {
+	return min(p.reserveOf(stats)-stats.FreeBytes, stats.PoolBytes)
 }
 
 // reserveOf is what is to stay free on the file system.
@@ -171,29 +234,26 @@ func (p *pressure) reserveOf(stats segment.Stats) int64 {
 	return min(1<<30, stats.TotalBytes/10)
 }
 
-// overuse tells how many bytes of records are to be evicted for room.
-func (p *pressure) overuse(stats segment.Stats, t totals) int64 {
-	over := p.reserveOf(stats) - stats.FreeBytes - stats.PoolBytes
-	if p.quota > 0 {
-		over = max(over, int64(t.bytes)+p.unindexed.Load()-p.quota)
-	}
-	return over
-}
+// steps are the levels from the highest on, with what enters them.
+var steps = [...]struct {
+	level        Level
+	share, bytes int64
+}{{LevelFull, fullShare, fullBytes}, {LevelReject, rejectShare, rejectBytes}, {LevelSlow, slowShare, slowBytes}}
 
-func (p *pressure) wantsEviction(stats segment.Stats, t totals) bool { return p.overuse(stats, t) > 0 }
+// threshold is the room that enters a level.
+func threshold(l Level, capacity int64) int64 {
+	step := steps[LevelFull-l]
+	return min(capacity/step.share, step.bytes)
+}
 
 // levelOf grades room, holding on to the level before within the hysteresis.
 func levelOf(room, capacity int64, before Level) Level {
-	steps := [...]struct {
-		level        Level
-		share, bytes int64
-	}{{LevelFull, fullShare, fullBytes}, {LevelReject, rejectShare, rejectBytes}, {LevelSlow, slowShare, slowBytes}}
 	for _, step := range steps {
-		threshold := min(capacity/step.share, step.bytes)
+		enter := threshold(step.level, capacity)
 		if before >= step.level {
-			threshold = threshold * hysteresisPercent / 100
+			enter = enter * hysteresisPercent / 100
 		}
-		if room <= threshold {
+		if room <= enter {
 			return step.level
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"iter"
 	"os"
 	"slices"
-	"syscall"
 
 	"dcmgate/dicom"
 	"dcmgate/spool/segment"
@@ -143,8 +142,8 @@ type Reader struct {
 	payload *segment.Payload
 }
 
-// Open opens an instance. Errors: ErrNotFound, ErrEvicted, and segment.ErrDamaged where the record's header is not whole
-// or the instance is known to be damaged.
+// Open opens an instance. Errors: ErrNotFound, ErrEvicted, ErrDamaged where the record's header is not whole or the
+// instance is known to be damaged, and those of the disk, which may pass.
 func (s *Spool) Open(id InstanceID) (*Reader, error) {
 	in, err := s.instance(id)
 	if err != nil {
@@ -161,6 +160,9 @@ func (s *Spool) openInstance(in *Instance) (*Reader, error) {
 		return nil, fmt.Errorf("open instance %s: %w", in.ID, segment.ErrDamaged)
 	}
 	p, err := s.payloads.OpenPayload(in.location)
+	if cause := readFailure(err); cause != nil {
+		return nil, fmt.Errorf("open instance %s: %w", in.ID, cause)
+	}
 	s.suspect(in, err)
 	if errors.Is(err, segment.ErrGone) {
 		return nil, fmt.Errorf("%w: %w", ErrEvicted, err)
@@ -177,8 +179,8 @@ func (r *Reader) Instance() Instance { return r.in }
 // ReadAt implements io.ReaderAt over the Part 10 file.
 func (r *Reader) ReadAt(p []byte, off int64) (int, error) {
 	n, err := r.payload.ReadAt(p, off)
-	if errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EIO) {
-		r.s.suspect(&r.in, segment.ErrDamaged)
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		r.s.suspect(&r.in, ErrDamaged)
 	}
 	return n, err
 }

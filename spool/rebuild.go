@@ -79,14 +79,17 @@ func (r *rebuild) build() (err error) {
 	if err := os.RemoveAll(path); err != nil {
 		return err
 	}
-	if s.db, err = openIndex(path, s.log); err != nil {
+	s.reserve = newReserve(filepath.Join(s.dir, reserveName), s.o.ReserveBytes)
+	s.room = newIndexRoom(path, s.reserve)
+	if s.db, err = openIndex(s.room, s.log); err != nil {
 		return err
 	}
 	if err := writeFormat(s.db); err != nil {
 		return err
 	}
-	s.reserve, s.pressure, s.metrics = &reserve{}, newPressure(s.o), newInstruments(s)
+	s.pressure, s.metrics = newPressure(s.o), newInstruments(s)
 	s.committer = newCommitter(s.db, s.ledger, s.health, s.o.Now)
+	s.committer.room = s.room.forWrite
 	s.committer.quiet = true
 	go s.committer.run()
 	defer s.committer.close()
@@ -140,12 +143,17 @@ func (r *rebuild) mergeOld() error {
 	if _, err := os.Stat(path); err != nil {
 		return r.restartChanges(0)
 	}
-	old, err := openIndex(path, r.s.log)
+	room := newIndexRoom(path, r.s.reserve)
+	old, err := openIndex(room, r.s.log)
+	var full *noRoomError
+	if errors.As(err, &full) { // it can be read once there is room
+		return err
+	}
 	if err != nil {
 		r.s.log.Warn("the old index cannot be opened: outcomes of jobs are not known", "error", err)
 		return r.restartChanges(0)
 	}
-	defer old.Close()
+	defer closeIndex(old, room, r.s.log)
 	ledger := newLedger()
 	err = ledger.load(old)
 	if err == nil {
@@ -186,11 +194,11 @@ type adjustOp struct {
 	done   chan error
 }
 
-// adjust runs a function in the committer and waits until its work is durable.
+// adjust runs a function in the committer and waits until its work is durable, or the index cannot be written.
 func (s *Spool) adjust(fn func(t *tx) error) error {
 	o := &adjustOp{adjust: fn, done: make(chan error, 1)}
 	s.committer.enqueue(o, true)
-	return <-o.done
+	return s.await(o.done)
 }
 
 func (o *adjustOp) apply(t *tx) error {

@@ -10,8 +10,9 @@ import (
 
 // Versions of the encodings. A reader refuses what it does not know.
 const (
-	metaVersion  = 1
-	entryVersion = 1
+	metaVersion        = 2
+	metaVersionNoCheck = 1 // of dcmgate 0.1: without the checksum
+	entryVersion       = 1
 )
 
 // Bounds of what a record's metadata may hold.
@@ -23,20 +24,27 @@ const (
 // appendMeta encodes what a segment's record keeps beside the bytes: everything that the index needs, so that it can be
 // built from segments alone. Layout, big endian, s = uvarint length and bytes:
 //
-//	version1 iid8 received8(ms) flags4 priority1 restores8
+//	version1 iid8 received8(ms) flags4 priority1 restores8 checksum4
 //	s study, s series, s SOP instance, s SOP class, s transfer syntax
 //	s calling AE, s called AE, s remote address, s move originator AE, message ID 2, s association
 //	uvarint jobs, each: s destination, class1, delivered1
 //	uvarint elements, each: tag4, s VR, s value
 //
-// Digest, size and header length are the segment's own.
+// Digest, size and header length are the segment's own. The checksum, of version 2 on, is the CRC-32C of the data set.
 func appendMeta(b []byte, in *Instance) []byte {
-	b = append(b, metaVersion)
+	version := byte(metaVersion)
+	if !in.checksum.known {
+		version = metaVersionNoCheck
+	}
+	b = append(b, version)
 	b = appendID(b, in.ID)
 	b = binary.BigEndian.AppendUint64(b, uint64(in.Received.UnixMilli()))
 	b = binary.BigEndian.AppendUint32(b, uint32(in.Flags))
 	b = append(b, byte(in.Priority))
 	b = appendID(b, in.restores)
+	if in.checksum.known {
+		b = binary.BigEndian.AppendUint32(b, in.checksum.value)
+	}
 	for _, uid := range [...]dicom.UID{in.StudyInstanceUID, in.SeriesInstanceUID, in.SOPInstanceUID, in.SOPClassUID, in.TransferSyntaxUID} {
 		b = appendString(b, uid)
 	}
@@ -63,7 +71,8 @@ func appendMeta(b []byte, in *Instance) []byte {
 // decodeMeta is the inverse of appendMeta; it copies what it keeps.
 func decodeMeta(b []byte, in *Instance) error {
 	d := decoder{b: b}
-	if d.byte() != metaVersion {
+	version := d.byte()
+	if version != metaVersion && version != metaVersionNoCheck {
 		return errBadRecord
 	}
 	in.ID = InstanceID(d.uint64())
@@ -71,6 +80,9 @@ func decodeMeta(b []byte, in *Instance) error {
 	in.Flags = Flags(d.uint32())
 	in.Priority = Priority(d.byte())
 	in.restores = InstanceID(d.uint64())
+	if version != metaVersionNoCheck {
+		in.checksum = checksum{value: d.uint32(), known: true}
+	}
 	for _, uid := range [...]*dicom.UID{&in.StudyInstanceUID, &in.SeriesInstanceUID, &in.SOPInstanceUID, &in.SOPClassUID, &in.TransferSyntaxUID} {
 		*uid = dicom.UID(d.str())
 	}

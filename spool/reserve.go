@@ -9,7 +9,7 @@ import (
 )
 
 // reserve is a file that takes up room as long as there is enough. When the disk is full it is given back, so that the
-// index can still be written: Badger maps its files, and a page of one that the disk cannot back kills the process.
+// index can still be written and eviction can free more; see indexRoom.
 type reserve struct {
 	path string
 	size int64
@@ -18,10 +18,18 @@ type reserve struct {
 	held bool
 }
 
-// hold makes the file.
-func (r *reserve) hold() error {
+// newReserve finds the file if an earlier process held it.
+func newReserve(path string, size int64) *reserve {
+	return &reserve{path: path, size: size, held: size > 0 && exists(path)}
+}
+
+// hold makes the file, unless that would take what the index needs.
+func (r *reserve) hold(free int64) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.held && free < r.size+indexRoomLeast {
+		return fmt.Errorf("hold reserve: %w", unix.ENOSPC)
+	}
 	return r.holdLocked()
 }
 
@@ -42,13 +50,15 @@ func (r *reserve) holdLocked() error {
 	return nil
 }
 
-// give gives the room back.
-func (r *reserve) give() {
+// give gives the room back and tells whether there was any.
+func (r *reserve) give() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.held && os.Remove(r.path) == nil {
-		r.held = false
+	if !r.held || os.Remove(r.path) != nil {
+		return false
 	}
+	r.held = false
+	return true
 }
 
 // restore holds the room again once there is plenty.

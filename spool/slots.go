@@ -8,7 +8,7 @@ import (
 // slots bounds the instances that are durable but not indexed. It is what makes receivers wait for the index.
 type slots chan struct{}
 
-// healthInterval is how often a waiting Commit looks whether waiting still makes sense.
+// healthInterval is how often who waits for the index looks whether waiting still makes sense.
 const healthInterval = 100 * time.Millisecond
 
 // acquire takes a slot. It gives up when the index cannot be written: the wait could last for ever.

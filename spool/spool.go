@@ -41,6 +41,7 @@ type Spool struct {
 	ids       idSource
 	pressure  *pressure
 	reserve   *reserve
+	room      *indexRoom
 	metrics   *instruments
 	recovery  Recovery
 
@@ -139,7 +140,9 @@ func (s *Spool) openParts(openSegments openPayloads) (err error) {
 	if err := s.recoverIndexSwap(); err != nil {
 		return err
 	}
-	if s.db, err = openIndex(filepath.Join(s.dir, indexDir), s.log); err != nil {
+	s.reserve = newReserve(filepath.Join(s.dir, reserveName), s.o.ReserveBytes)
+	s.room = newIndexRoom(filepath.Join(s.dir, indexDir), s.reserve)
+	if s.db, err = openIndex(s.room, s.log); err != nil {
 		return err
 	}
 	if err := s.ledger.load(s.db); err != nil {
@@ -155,22 +158,14 @@ func (s *Spool) openParts(openSegments openPayloads) (err error) {
 	for name, counts := range s.ledger.destinationCounts() {
 		s.queues[name] = newQueue(name, s.db, &s.o, counts)
 	}
-	s.reserve = &reserve{path: filepath.Join(s.dir, reserveName), size: s.o.ReserveBytes}
 	s.pressure = newPressure(s.o)
 	s.committer = newCommitter(s.db, s.ledger, s.health, s.o.Now)
+	s.committer.room = s.room.forWrite
 	s.committer.onSpace = s.pressure.noSpace
 	s.metrics = newInstruments(s)
 	s.committer.observe = s.metrics.indexed
 	go s.committer.run()
 	return nil
-}
-
-func openIndex(dir string, log *slog.Logger) (*badger.DB, error) {
-	db, err := badger.Open(indexOptions(dir, log))
-	if err != nil {
-		return nil, fmt.Errorf("open the index: %w", err)
-	}
-	return db, nil
 }
 
 // errNoIndex says that there are instances without an index: replaying them all would bring back what was evicted.
@@ -215,7 +210,9 @@ func writeFormat(db *badger.DB) error {
 
 // start begins the background work.
 func (s *Spool) start() {
-	if err := s.reserve.hold(); err != nil {
+	if free, err := s.room.free(); err != nil {
+		s.log.Warn("no room for the reserve", "error", err)
+	} else if err := s.reserve.hold(free); err != nil {
 		s.log.Warn("no room for the reserve", "error", err)
 	}
 	s.pressure.evaluate(s)
@@ -328,7 +325,7 @@ func (s *Spool) Close() error {
 func (s *Spool) closeParts() error {
 	var errs []error
 	if s.db != nil {
-		errs = append(errs, s.db.Close())
+		errs = append(errs, closeIndex(s.db, s.room, s.log))
 	}
 	if s.payloads != nil { // last: who gets its lock finds the index free
 		errs = append(errs, s.payloads.Close())

@@ -17,6 +17,7 @@ type payloads interface {
 	Free(l segment.Location) error
 	Recycle(id segment.ID) error
 	Retire(id segment.ID) error
+	Shrink(bytes int64) error
 	Prepare(ctx context.Context, bytesPerSecond int64) (bool, error)
 	Segments() []segment.Info
 	Stats() (segment.Stats, error)

@@ -71,10 +71,7 @@ func (s *Spool) accepting() error {
 	if err := s.health.indexErr(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUnhealthy, err)
 	}
-	if s.pressure.forBegin(s) == LevelFull {
-		return ErrFull
-	}
-	return nil
+	return s.pressure.admit(s)
 }
 
 // instanceOfIncoming bounds what the network gave.
@@ -135,6 +132,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	}
 	// On the same goroutine: with SHA instructions the hand-over to another one costs what it saves (measured at 0.5 MB).
 	w.parts.digest.Write(p)
+	w.in.checksum.add(p)
 	if !w.scanned {
 		w.parts.scanner.Write(p)
 		w.scanned = w.parts.scanner.Done()
@@ -249,6 +247,7 @@ func jobEntries(specs []JobSpec) ([]jobEntry, error) {
 func (w *Writer) complete() {
 	in := w.in
 	w.parts.digest.Sum(in.Digest[:0])
+	in.checksum.known = true
 	in.Size, in.HeaderLength = w.size, int64(w.header)
 	var trimmed bool
 	in.Metadata, trimmed = copyElements(w.parts.scanner.Elements())

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -77,8 +78,11 @@ func echo(cmd *cobra.Command, p *peer) (*echoReport, error) {
 	defer a.Close()
 	associated := time.Now()
 	status, err := a.Echo(cmd.Context())
-	if err != nil {
-		return nil, fmt.Errorf("C-ECHO to %s: %w", p.address, err)
+	switch {
+	case errors.Is(err, dimse.ErrNoContext):
+		return nil, fmt.Errorf("C-ECHO to %s: %w for Verification; have it offered there to %s", p.address, err, p.calling)
+	case err != nil:
+		return nil, fmt.Errorf("C-ECHO to %s: %w", p.address, explained(err))
 	}
 	answered := time.Now()
 	ac := a.AC()

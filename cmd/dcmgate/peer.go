@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -32,6 +33,9 @@ func (p *peer) check(address string) error {
 	if err != nil || host == "" || port == "" {
 		return fmt.Errorf("%q is not HOST:PORT", address)
 	}
+	if n, err := net.LookupPort("tcp", port); err != nil || n == 0 {
+		return fmt.Errorf("%q is not HOST:PORT: a port is a number from 1 to 65535, or the name of a service", address)
+	}
 	for _, title := range []string{p.called, p.calling} {
 		if t := strings.TrimSpace(title); t == "" || len(t) > 16 {
 			return fmt.Errorf("AE title %q: 1 to 16 characters are allowed", title)
@@ -59,5 +63,16 @@ func (p *peer) propose(ctx context.Context, proposal dimse.Proposal) (*dimse.Ass
 		},
 	}
 	proposal.CalledAETitle, proposal.CallingAETitle = p.called, p.calling
-	return d.Dial(ctx, p.address, proposal)
+	a, err := d.Dial(ctx, p.address, proposal)
+	return a, explained(err)
+}
+
+// explained adds to the failure of an association what it means and what to
+// do about it.
+func explained(err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	d := dimse.Diagnose(err, "the peer")
+	return fmt.Errorf("%w: %s; %s", err, d.Words, d.Advice)
 }

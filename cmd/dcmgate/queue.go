@@ -66,6 +66,9 @@ func newQueueList() *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			filter, err := sel.get()
+			if err == nil && limit < 0 {
+				err = usageError{fmt.Errorf("--limit %d: a number of jobs is needed, or 0 for all", limit)}
+			}
 			if err != nil {
 				return err
 			}
@@ -95,7 +98,7 @@ func listJobs(cmd *cobra.Command, op gateway.Operator, f gateway.JobFilter, limi
 		}
 		page, err := op.Jobs(cmd.Context(), f, cursor, want)
 		if err != nil {
-			return err
+			return selectionError(err)
 		}
 		if err := show(cmd.OutOrStdout(), page.Jobs, first); err != nil {
 			return err
@@ -157,7 +160,28 @@ func newQueueDrop() *cobra.Command {
 }
 
 // changeJobs is one of the operator's methods that change jobs.
-type changeJobs func(op gateway.Operator, ctx context.Context, f gateway.JobFilter, reason string) (int, error)
+type changeJobs func(op gateway.Operator, ctx context.Context, f gateway.JobFilter, reason string) (gateway.Changed, error)
+
+// selectionError tells a selection that cannot be meant from an operation that
+// failed.
+func selectionError(err error) error {
+	if errors.Is(err, gateway.ErrNothingSelected) {
+		return usageError{errors.New("select jobs with --destination, --study, --instance or --code, or all of them with --all")}
+	}
+	if unknown, ok := errors.AsType[*gateway.DestinationError](err); ok {
+		return usageError{unknown}
+	}
+	return err
+}
+
+// changedText says what was done, and what was not.
+func changedText(c gateway.Changed, done string) string {
+	s := count(c.Count, "job") + " " + done
+	if c.Active > 0 {
+		s += fmt.Sprintf("; %s left alone, in delivery", count(c.Active, "job"))
+	}
+	return s
+}
 
 // newQueueChange makes the commands that change jobs; they differ in little.
 func newQueueChange(name, short, long, done string, change changeJobs) *cobra.Command {
@@ -176,17 +200,14 @@ func newQueueChange(name, short, long, done string, change changeJobs) *cobra.Co
 				return err
 			}
 			return at.operate(cmd.Context(), func(op gateway.Operator) error {
-				n, err := change(op, cmd.Context(), filter, reason)
-				if errors.Is(err, gateway.ErrNothingSelected) {
-					return usageError{errors.New("select jobs with --destination, --study, --instance or --code, or all of them with --all")}
-				}
+				changed, err := change(op, cmd.Context(), filter, reason)
 				if err != nil {
-					return err
+					return selectionError(err)
 				}
 				if asJSON {
-					return json.NewEncoder(cmd.OutOrStdout()).Encode(map[string]int{"count": n})
+					return json.NewEncoder(cmd.OutOrStdout()).Encode(changed)
 				}
-				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s %s\n", count(n, "job"), done)
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), changedText(changed, done))
 				return err
 			})
 		},

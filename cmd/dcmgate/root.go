@@ -78,11 +78,47 @@ func newRoot(started *bool) *cobra.Command {
 		newConfig(),
 		newVersion(),
 	)
+	strict(root)
 	return root
 }
 
+// strict makes of cobra's own commands, help and completion, ones that fail
+// where they are asked for what is not there.
+func strict(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Run, c.RunE = nil, help
+		case "completion":
+			c.Args, c.RunE = nil, needSubcommand
+		}
+	}
+}
+
+// help is the RunE of the command of that name.
+func help(cmd *cobra.Command, args []string) error {
+	about, rest, err := cmd.Root().Find(args)
+	if err != nil {
+		return usageError{err}
+	}
+	if len(rest) > 0 {
+		return unknownCommand(about, rest[0])
+	}
+	about.InitDefaultHelpFlag()
+	return about.Help()
+}
+
+func unknownCommand(group *cobra.Command, name string) error {
+	return usageError{fmt.Errorf("unknown command %q for %q; see %s --help", name, group.CommandPath(), group.CommandPath())}
+}
+
 // needSubcommand is the RunE of a command that only groups others.
-func needSubcommand(cmd *cobra.Command, _ []string) error {
+func needSubcommand(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return unknownCommand(cmd, args[0])
+	}
 	var names []string
 	for _, c := range cmd.Commands() {
 		if c.IsAvailableCommand() {

@@ -156,7 +156,7 @@ func (s *sender) work(ctx context.Context, contexts []pdu.PresentationContext, q
 			err = e
 		}
 		if err != nil && (source.answered == 0 || ctx.Err() != nil) {
-			return fmt.Errorf("association with %s: %w", s.options.address, err)
+			return fmt.Errorf("association with %s: %w", s.options.address, explained(err))
 		}
 	}
 	return nil

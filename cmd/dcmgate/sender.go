@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -34,6 +35,8 @@ func (s *sender) done(item *transfer.Item, o transfer.Outcome) {
 	switch {
 	case o.Kind == transfer.LocalError:
 		s.fail(1, fmt.Sprintf("%s: %v", s.files.paths[item], o.Err))
+	case errors.As(o.Err, new(*dimse.LostError)):
+		s.fail(1, explained(o.Err).Error())
 	case o.Kind != transfer.Answered:
 		s.fail(1, o.Err.Error())
 	case !o.Status.Ok():

@@ -122,7 +122,7 @@ func logMessages(t *testing.T) []string {
 }
 
 // logPlaces says which argument is the message, by method: slog's, and those that count repetitions.
-var logPlaces = map[string]int{"Debug": 0, "Info": 0, "Warn": 0, "Error": 0, "warn": 3, "report": 2, "refused": 1}
+var logPlaces = map[string]int{"Debug": 0, "Info": 0, "Warn": 0, "Error": 0, "warn": 3, "report": 2, "caution": 2, "refused": 1}
 
 func logMessage(call *ast.CallExpr) string {
 	method, ok := call.Fun.(*ast.SelectorExpr)

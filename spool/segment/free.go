@@ -168,6 +168,25 @@ func (s *Store) poolBytes() (n int64) {
 	return n
 }
 
+// Shrink removes segments of the pool until so many bytes are given back to the file system, or the pool is empty.
+func (s *Store) Shrink(bytes int64) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.leave()
+	for bytes > 0 {
+		g := s.takePool()
+		if g == nil {
+			return nil
+		}
+		bytes -= g.allocated
+		if err := s.files.remove(g); err != nil {
+			return failed("remove", g.id, err) // it is found in the pool at the next start
+		}
+	}
+	return nil
+}
+
 // trimPool removes what the pool holds beyond its bound, which may have become smaller since.
 func (s *Store) trimPool() {
 	for {

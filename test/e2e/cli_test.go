@@ -81,7 +81,7 @@ func TestWrongUsage(t *testing.T) {
 		{"", "needs one of"}, {"serve --config", "needs an argument"}, {"serve extra", "unknown command"},
 		{"demo extra", "unknown command"}, {"demo --nosuch", "unknown flag"}, {"send", "requires at least 2 arg"}, {"send nowhere x", "not HOST:PORT"},
 		{"send --associations many 127.0.0.1:1 x", "invalid argument"}, {"send 127.0.0.1:1 /nonexistent", "no such file"},
-		{"echo", "accepts 1 arg"}, {"echo :104", "not HOST:PORT"}, {"echo 10.0.0.5", "not HOST:PORT"}, {"echo --timeout -1s 127.0.0.1:1", "positive"},
+		{"echo", "accepts 1 arg"}, {"echo :104", "not HOST:PORT"}, {"echo 10.0.0.5", "not HOST:PORT"}, {"echo localhost:99999", "1 to 65535"}, {"completion nosuch", "unknown command"}, {"help nosuch", "unknown command"}, {"echo --timeout -1s 127.0.0.1:1", "positive"},
 		{"status extra", "unknown command"}, {"status --config /nonexistent", "config example"}, {"queue", "needs one of"}, {"queue list extra", "unknown command"},
 		{"queue list --state nosuch", "pending, active"}, {"queue retry --nosuch", "unknown flag"}, {"queue drop extra", "unknown command"},
 		{"verify extra", "unknown command"}, {"verify --rebuild=perhaps", "invalid argument"}, {"config", "needs one of"}, {"config check", "accepts 1 arg"},
@@ -138,19 +138,19 @@ func TestPeersThatAreNone(t *testing.T) {
 	rejecting.reconfigure(t, "accept: any}", "accept: known}")
 	rejecting.start(t)
 	files := writePart10(t, 3)
-	for _, row := range []struct{ name, address, reason string }{
-		{"closed port", peertest.Address(t), "connection refused"},
-		{"HTTP server", answerer(t, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), "HTTP"},
-		{"silent end", answerer(t, ""), "lost"},
-		{"garbage", answerer(t, "\x02\x00\xff\xff\xff\xff garbage"), "malformed"},
-		{"rejecting peer", rejecting.address, "calling-AE-title-not-recognized"},
+	for _, row := range []struct{ name, address, reason, advice string }{
+		{"closed port", peertest.Address(t), "connection refused", "check address and port"},
+		{"HTTP server", answerer(t, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), "HTTP", "check that the address is a DICOM service"},
+		{"silent end", answerer(t, ""), "lost", "whether only one side uses TLS"},
+		{"garbage", answerer(t, "\x02\x00\xff\xff\xff\xff garbage"), "malformed", "check that the address is a DICOM service"},
+		{"rejecting peer", rejecting.address, "calling-AE-title-not-recognized", "add it under peers"},
 	} {
 		_, stderr, status := command(t, "echo", "--timeout", "5s", row.address)
-		if status != 1 || !strings.Contains(stderr, row.reason) || !strings.Contains(stderr, row.address) {
+		if status != 1 || !strings.Contains(stderr, row.reason) || !strings.Contains(stderr, row.address) || !strings.Contains(stderr, row.advice) {
 			t.Errorf("echo to %s: exit status %d: %s", row.name, status, stderr)
 		}
 		_, stderr, status = command(t, "send", "--timeout", "5s", row.address, files)
-		if status != 1 || !strings.Contains(stderr, row.reason) {
+		if status != 1 || !strings.Contains(stderr, row.reason) || !strings.Contains(stderr, row.advice) {
 			t.Errorf("send to %s: exit status %d: %s", row.name, status, stderr)
 		}
 		stdout, _, status := command(t, "send", "--json", "--timeout", "5s", row.address, files)
@@ -200,7 +200,7 @@ func TestQueueCommands(t *testing.T) {
 		}
 		run("other", "queue", "list")
 		run(`"destination":"cloud"`, "queue", "list", "--json", "-d", "cloud", "-n", "0")
-		run("5 jobs dropped", "queue", "drop", "-d", "cloud")
+		run("5 jobs dropped\n", "queue", "drop", "-d", "cloud")
 		run("0 jobs dropped", "queue", "drop", "-d", "cloud")
 		run("dropped", "queue", "list", "--state", "dropped")
 		run(`{"count":5}`, "queue", "retry", "-d", "cloud", "--state", "dropped", "--json")
@@ -211,6 +211,12 @@ func TestQueueCommands(t *testing.T) {
 		run(`"pending":5`, "status", "--json")
 		if _, stderr, status := command(t, "queue", "drop", "--config", g.config); status != 2 || !strings.Contains(stderr, "--all") {
 			t.Errorf("running %v: queue drop without a selection: exit status %d: %s", running, status, stderr)
+		}
+		for _, name := range []string{"list", "retry", "drop"} {
+			_, stderr, status := command(t, "queue", name, "-d", "nosuch", "--config", g.config)
+			if status != 2 || !strings.Contains(stderr, `"nosuch" is not configured`) || !strings.Contains(stderr, "cloud, other") {
+				t.Errorf("running %v: queue %s of a destination that is not there: exit status %d: %s", running, name, status, stderr)
+			}
 		}
 	}
 	cloud, _, err := archive.Listen(address, archive.Options{})
@@ -317,6 +323,48 @@ func TestDamageIsFound(t *testing.T) {
 		}
 	}
 	g.lives(t)
+}
+
+// TestDamageIsNotDelivered wants nothing delivered, and certainly not called delivered, that is not what was acknowledged;
+// sent again, it is.
+func TestDamageIsNotDelivered(t *testing.T) {
+	address := peertest.Address(t)
+	g, m, victim := damaged(t, address)
+	cloud, _, err := archive.Listen(address, archive.Options{Window: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cloud.Close()
+	g.start(t)
+	peertest.Eventually(t, 20*time.Second, "each delivered or parked", func() bool {
+		return g.metric(t, "dcmgate_instances_delivered_total")+g.metric(t, "dcmgate_jobs", `state="parked"`) == 10
+	})
+	for uid, sum := range m.acked {
+		if e, ok := cloud.Lookup(uid); ok && (e.Digest != sum || uid == victim) {
+			t.Errorf("%s was delivered with other bytes than were acknowledged", uid)
+		} else if !ok && uid != victim {
+			t.Errorf("%s was not delivered", uid)
+		}
+	}
+	out, status := g.run(t, "queue", "list", "-d", "cloud", "--code", "damaged")
+	if status != 0 || !strings.Contains(out, string(victim)) || strings.Count(out, "cloud ") != 1 || !strings.Contains(out, "send it again from the modality") {
+		t.Errorf("queue list: exit status %d\n%s", status, out)
+	}
+	if n := g.metric(t, "dcmgate_instances_damaged_total"); n != 1 {
+		t.Errorf("%v damaged instances are counted", n)
+	}
+	again := newModality(g.address, 20_000, 41)
+	roomAgain(t, again, 10)
+	g.delivered(t, "cloud", 10, 20*time.Second)
+	if n := again.missing(t, cloud); n != 0 {
+		t.Errorf("%d are missing after they were sent again", n)
+	}
+	if restored, twice := g.metric(t, "dcmgate_restored_total"), g.metric(t, "dcmgate_duplicates_total"); restored != 1 || twice != 9 {
+		t.Errorf("%v restored, %v duplicates", restored, twice)
+	}
+	if out, status := g.verifyOffline(t); status != 0 {
+		t.Errorf("verify: exit status %d\n%s", status, out)
+	}
 }
 
 // flip changes one byte of the pixel data of the instance whose SOP Instance UID comes before it in a segment.

@@ -278,6 +278,30 @@ func trickle(c net.Conn, b []byte) {
 	}
 }
 
+// TestSilentHostsKeepNobodyOut holds five hundred silent connections from each of two hosts;
+// a third associates all the same.
+func TestSilentHostsKeepNobodyOut(t *testing.T) {
+	g := newGate(t, "")
+	g.start(t)
+	for _, host := range []string{"127.0.0.2", "127.0.0.3"} {
+		for range 500 {
+			c, err := from(host, g.address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+		}
+	}
+	for range 10 {
+		if err := echo(t, "127.0.0.4", g.address); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := g.metric(t, "dcmgate_association_requests_total", `direction="in"`, `outcome="overload"`); n < 800 {
+		t.Errorf("%v connections were closed to make room", n)
+	}
+}
+
 // TestIdleAssociationsTakeAllPlaces leaves the place for C-ECHO free, and a place that is given up serves the next.
 func TestIdleAssociationsTakeAllPlaces(t *testing.T) {
 	g := newGate(t, "")

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -475,5 +476,195 @@ func TestRetention(t *testing.T) {
 	peertest.Eventually(t, 10*time.Second, "eviction by age", func() bool { return g.metric(t, "dcmgate_spool_instances") == 0 })
 	if out, status := g.verifyOffline(t); status != 0 {
 		t.Errorf("verify: exit status %d\n%s", status, out)
+	}
+}
+
+// TestDiskFilledByOthers has another program take all of the file system while instances of many sizes come in and
+// deliveries are tried: the gateway lives on, refuses in order, loses nothing, and recovers when the room is given back.
+func TestDiskFilledByOthers(t *testing.T) {
+	disk := smallDisk(t, 600<<20)
+	destinationAddress := peertest.Address(t)
+	g := newGate(t, "spool: {min_free: 64MiB, segment_size: 16MiB}\n",
+		destination{name: "cloud", aeTitle: "CLOUD", address: destinationAddress, more: "retry: {initial: 100ms, max: 200ms}"})
+	g.onDisk(t, disk.dir)
+	p := g.start(t)
+
+	ctx, stop := context.WithCancel(t.Context())
+	var senders sync.WaitGroup
+	var modalities []*modality
+	for i, size := range []int{10 << 10, 300 << 10, 5 << 20, 24 << 20} {
+		m := newModality(g.address, size, i+1)
+		modalities = append(modalities, m)
+		senders.Go(func() { m.keepSending(ctx) })
+	}
+	acked := func() (n int) {
+		for _, m := range modalities {
+			m.mu.Lock()
+			n += len(m.acked)
+			m.mu.Unlock()
+		}
+		return n
+	}
+	peertest.Eventually(t, 10*time.Second, "some instances", func() bool { return acked() > 20 })
+	filler := fillDisk(t, disk.dir)
+	for end := time.Now().Add(time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		filler.more(t) // what the gateway gives back is taken as well
+	}
+	select {
+	case <-p.Exited():
+		t.Errorf("the gateway died on a full disk: %.2000s", p.Output())
+		g.start(t)
+	default:
+	}
+	filler.release(t)
+	before := acked()
+	peertest.Eventually(t, 20*time.Second, "intake works again", func() bool { return acked() > before+5 })
+	stop()
+	senders.Wait()
+	cloud, _, err := archive.Listen(destinationAddress, archive.Options{Window: 8})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cloud.Close()
+	for _, m := range modalities {
+		peertest.Eventually(t, 30*time.Second, "everything delivered", func() bool { return m.missing(t, cloud) == 0 })
+	}
+	if out, status := g.verifyOffline(t); status != 0 {
+		t.Errorf("verify: exit status %d\n%s", status, out)
+	}
+}
+
+// TestIndexOnFullDisk has the index written while another program has taken the last of the disk: it is memory-mapped, and
+// the process must neither die of it nor fail to stop and to start again.
+func TestIndexOnFullDisk(t *testing.T) {
+	t.Run("stopped", func(t *testing.T) {
+		testIndexOnFullDisk(t, func(g *gate) {
+			g.stop(t)
+			if out := g.process.Output(); strings.Contains(out, "fatal error") {
+				t.Errorf("the stop on a full disk: %.500s", out)
+			}
+		})
+	})
+	t.Run("killed", func(t *testing.T) { testIndexOnFullDisk(t, func(g *gate) { g.process.Kill() }) })
+}
+
+func testIndexOnFullDisk(t *testing.T, end func(*gate)) {
+	t.Helper()
+	disk := smallDisk(t, 600<<20)
+	g := newGate(t, "spool: {min_free: 64MiB, segment_size: 16MiB}\n",
+		destination{name: "cloud", aeTitle: "CLOUD", address: peertest.Address(t)})
+	g.onDisk(t, disk.dir)
+	g.start(t)
+	m := newModality(g.address, 3000, 1)
+	ctx, stop := context.WithCancel(t.Context())
+	var senders sync.WaitGroup
+	for range 4 {
+		senders.Go(func() { m.keepSending(ctx) })
+	}
+	peertest.Eventually(t, 20*time.Second, "some instances", func() bool { return m.count() > 500 })
+	stop()
+	senders.Wait()
+
+	filler := fillDisk(t, disk.dir)
+	for range 3 { // refusing is fine, dying is not
+		g.run(t, "queue", "drop", "--all")
+		g.run(t, "queue", "retry", "--all", "--state", "dropped")
+	}
+	select {
+	case <-g.process.Exited():
+		t.Fatalf("the gateway died on a full disk: %.500s", g.process.Output())
+	default:
+	}
+	end(g)
+	filler.more(t)
+	p := peertest.Start(t, nil, binary, "serve", "--config", g.config)
+	p.Wait(time.Second) // it may serve or end, but with words
+	if out := p.Output(); strings.Contains(out, "fatal error") || strings.Contains(out, "panic") {
+		t.Errorf("the start on a full disk: %.500s", out)
+	}
+	p.Kill()
+	filler.release(t)
+	g.start(t)
+	if out, status := g.verifyOffline(t); status != 0 {
+		t.Errorf("verify: exit status %d\n%s", status, out)
+	}
+}
+
+// TestLimitsUnderLoad has senders that are faster than eviction while the destination keeps up: neither the quota nor the
+// reserve of the file system is overrun by more than what is in reception.
+func TestLimitsUnderLoad(t *testing.T) {
+	const quota, minFree, slack = 128 << 20, 128 << 20, 64 << 20
+	for _, row := range []struct{ name, spool string }{
+		{"quota", "spool: {quota: 128MiB, min_free: 64MiB, segment_size: 16MiB}\n"},
+		{"free space", "spool: {min_free: 128MiB, segment_size: 16MiB}\n"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			disk := smallDisk(t, 700<<20)
+			_, address := startArchive(t, archive.Options{Window: 8, NoDigest: true})
+			g := newGate(t, row.spool, destination{name: "cloud", aeTitle: "CLOUD", address: address})
+			g.onDisk(t, disk.dir)
+			g.start(t)
+			s := newSender(g.address, 1<<20, 700)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				s.Run(t.Context(), 4)
+			}()
+			kept, free := 0.0, int64(1<<62)
+			for sending := true; sending; {
+				select {
+				case <-done:
+					sending = false
+				case <-time.After(20 * time.Millisecond):
+				}
+				var fs unix.Statfs_t
+				if err := unix.Statfs(disk.dir, &fs); err != nil {
+					t.Fatal(err)
+				}
+				kept, free = max(kept, g.metric(t, "dcmgate_spool_bytes")), min(free, int64(fs.Bavail)*fs.Bsize)
+			}
+			t.Logf("at most %d MiB kept, at least %d MiB free", int64(kept)>>20, free>>20)
+			if row.name == "quota" && kept > quota+slack {
+				t.Errorf("%d MiB were kept with a quota of %d MiB", int64(kept)>>20, quota>>20)
+			}
+			if row.name == "free space" && free < minFree-slack {
+				t.Errorf("only %d MiB were free, min_free is %d MiB", free>>20, minFree>>20)
+			}
+		})
+	}
+}
+
+// filler is a file that takes all the room there is.
+type filler struct{ file *os.File }
+
+func fillDisk(t *testing.T, dir string) *filler {
+	t.Helper()
+	file, err := os.Create(filepath.Join(dir, "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	f := &filler{file}
+	f.more(t)
+	return f
+}
+
+// more writes until there is no room.
+func (f *filler) more(t *testing.T) {
+	t.Helper()
+	block := make([]byte, 1<<20)
+	for len(block) >= 4096 {
+		if _, err := f.file.Write(block); errors.Is(err, syscall.ENOSPC) {
+			block = block[:len(block)/2]
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func (f *filler) release(t *testing.T) {
+	t.Helper()
+	if err := errors.Join(f.file.Close(), os.Remove(f.file.Name())); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -18,7 +18,10 @@ func (e *entity) answer() *Identifier {
 	q := e.search.query
 	id := &Identifier{Attributes: make([]Attribute, 0, len(q.asked)+2)}
 	for _, a := range q.asked {
-		if a.Tag != tagRetrieveAETitle {
+		switch {
+		case a.VR == "SQ":
+			id.Attributes = append(id.Attributes, Attribute{Tag: a.Tag, VR: "SQ", Items: e.answerItems(a)})
+		case a.Tag != tagRetrieveAETitle:
 			id.Attributes = append(id.Attributes, Attribute{Tag: a.Tag, VR: a.VR, Values: e.values(a.Tag)})
 		}
 	}

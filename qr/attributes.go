@@ -35,6 +35,7 @@ var supported = map[dicom.Tag]support{
 	dicom.TagPatientBirthTime:    {level: LevelPatient},
 	dicom.TagPatientSex:          {level: LevelPatient},
 	dicom.TagOtherPatientIDs:     {level: LevelPatient},
+	tagOtherPatientIDsSequence:   {level: LevelPatient},
 	tagRetrieveAETitle:           {level: LevelPatient, returnOnly: true, computed: true},
 	tagInstanceAvailability:      {level: LevelPatient, returnOnly: true, computed: true},
 	dicom.TagStudyDate:           {level: LevelStudy},

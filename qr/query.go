@@ -33,7 +33,6 @@ type query struct {
 // test is a key that has to match.
 type test struct {
 	level Level
-	tags  []dicom.Tag // one, or date and time
 	match func(e *entity) bool
 }
 
@@ -112,9 +111,12 @@ func (q *query) checkHierarchy(id *Identifier) error {
 // everything; either is told by FF01 (PS3.4 C.4.1.1.4).
 func (q *query) add(a *Attribute, x extensions, joined bool) error {
 	s, ok := supported[a.Tag]
-	if !ok || s.level > q.level || a.VR == "SQ" {
+	if !ok || s.level > q.level || (a.VR == "SQ") != (sequences[a.Tag] != nil) {
 		q.partly = true
 		return nil
+	}
+	if a.VR == "SQ" {
+		return q.addSequence(a, s.level, x)
 	}
 	key := *a
 	key.VR = dicom.TagVR(a.Tag)
@@ -135,7 +137,7 @@ func (q *query) add(a *Attribute, x extensions, joined bool) error {
 	if errors.As(err, &wrong) {
 		return mismatch(wrong.tag, dicom.TagName(wrong.tag)+" is "+wrong.reason)
 	}
-	q.tests = append(q.tests, test{level: s.level, tags: []dicom.Tag{a.Tag}, match: func(e *entity) bool { return match(e.values(a.Tag)) }})
+	q.tests = append(q.tests, test{level: s.level, match: func(e *entity) bool { return match(e.values(a.Tag)) }})
 	return nil
 }
 
@@ -156,7 +158,7 @@ func (q *query) joinMoments(id *Identifier) (map[dicom.Tag]bool, error) {
 			return nil, mismatch(pair.time, dicom.TagName(pair.time)+" is neither a time nor a range")
 		}
 		want := combined(dates, times)
-		q.tests = append(q.tests, test{level: supported[pair.date].level, tags: []dicom.Tag{pair.date, pair.time}, match: func(e *entity) bool {
+		q.tests = append(q.tests, test{level: supported[pair.date].level, match: func(e *entity) bool {
 			return e.holdsMoment(want, pair.date, pair.time)
 		}})
 		joined[pair.date], joined[pair.time] = true, true

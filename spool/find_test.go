@@ -364,11 +364,11 @@ func fillStudies(s *Spool, n int, describe func(int) described) error {
 					ID: s.ids.next(t.now), StudyInstanceUID: dicom.UID(d.study), SeriesInstanceUID: dicom.UID(d.series), SOPInstanceUID: dicom.UID(d.sop),
 					SOPClassUID: synth.CTImageStorage, TransferSyntaxUID: dicom.ExplicitVRLittleEndian, Received: t.now, Size: 1,
 				}
-				in.Metadata.Elements = append(in.Metadata.Elements, []dicom.Element{
+				in.Metadata.Elements = []dicom.Element{
 					{Tag: dicom.TagStudyDate, VR: "DA", Value: []byte(d.date)}, {Tag: dicom.TagAccessionNumber, VR: "SH", Value: []byte(d.accession)},
 					{Tag: dicom.TagModality, VR: "CS", Value: []byte(d.modality)}, {Tag: dicom.TagPatientName, VR: "PN", Value: []byte(d.name)},
 					{Tag: dicom.TagPatientID, VR: "LO", Value: []byte(d.patient)},
-				}...)
+				}
 				t.set(entryKey(in.ID), appendEntry(nil, in))
 				if err := t.addToTree(in); err != nil {
 					return err

@@ -8,6 +8,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"iter"
 	"sync"
 	"testing"
 	"time"
@@ -34,6 +35,9 @@ type Implementation interface {
 	Drop(ctx context.Context, f spool.JobFilter, reason string) (int, error)
 	Counts() map[string]spool.JobCounts
 	Changes(after uint64, limit int) ([]spool.Change, error)
+	Studies(ctx context.Context, f spool.StudyFilter) iter.Seq2[spool.Study, error]
+	SeriesOf(ctx context.Context, study dicom.UID) iter.Seq2[spool.Series, error]
+	Latest(ctx context.Context, study, series dicom.UID) iter.Seq2[spool.Instance, error]
 }
 
 // Factory makes implementations. Open opens the one kept at dir, which is empty at first; opening it a second time ends
@@ -55,6 +59,7 @@ func Run(t *testing.T, open Factory) {
 		{"keeps what it acknowledged", keepsAcknowledged},
 		{"parks, redrives and drops", parksAndDrops},
 		{"counts changes without gaps", countsChanges},
+		{"finds studies, series and instances", findsStudies},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &suite{T: t, dir: t.TempDir(), open: open, template: synth.NewTemplate(4000, 1)}
@@ -346,5 +351,53 @@ func countsChanges(s *suite) {
 	}
 	if last != 60 {
 		s.Errorf("%d changes", last)
+	}
+}
+
+func findsStudies(s *suite) {
+	const series, each = 3, 10 // of one study
+	var first spool.Receipt
+	for n := range series * each {
+		r := s.store(s.object(n))
+		if n == 0 {
+			first = r
+		}
+	}
+	for _, state := range []string{"at once", "indexed", "reopened"} {
+		instances := 0
+		for study, err := range s.Studies(s.Context(), spool.StudyFilter{}) {
+			if err != nil {
+				s.Fatal(err)
+			}
+			if study.Series != series || study.Instances != series*each || study.Newest.StudyInstanceUID != study.StudyInstanceUID {
+				s.Errorf("%s: study of %d series and %d instances, newest %v", state, study.Series, study.Instances, study.Newest.ID)
+			}
+			for found, err := range s.SeriesOf(s.Context(), study.StudyInstanceUID) {
+				if err != nil || found.Instances != each {
+					s.Fatalf("%s: series of %d instances, %v", state, found.Instances, err)
+				}
+				for in, err := range s.Latest(s.Context(), study.StudyInstanceUID, found.SeriesInstanceUID) {
+					if err != nil || in.StudyInstanceUID != study.StudyInstanceUID {
+						s.Errorf("%s: %v, %v", state, in.ID, err)
+					}
+					instances++
+				}
+			}
+		}
+		if instances != series*each {
+			s.Errorf("%s: %d instances", state, instances)
+		}
+		found := 0
+		for study, err := range s.Studies(s.Context(), spool.StudyFilter{UIDs: []dicom.UID{first.Instance.StudyInstanceUID}}) {
+			if found++; err != nil || study.StudyInstanceUID != first.Instance.StudyInstanceUID {
+				s.Errorf("%s: %v", state, err)
+			}
+		}
+		if found != 1 {
+			s.Errorf("%s: %d studies of one UID", state, found)
+		}
+		if s.flush(); state == "indexed" {
+			s.reopen()
+		}
 	}
 }

@@ -171,6 +171,17 @@ func (s *Spool) await(done <-chan error) error {
 	}
 }
 
+// awaitAtWork is await for the spool's own goroutines, which have nothing better to do than to wait until the index can be
+// written, unless the spool closes: then nobody may be left to make room for it.
+func (s *Spool) awaitAtWork(done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-s.closing:
+		return s.await(done)
+	}
+}
+
 // outcomeOp records how an attempt ended.
 type outcomeOp struct {
 	s       *Spool

@@ -21,7 +21,7 @@ func (s *Spool) purgePass() error {
 			return nil
 		}
 		s.committer.enqueue(o, true)
-		if err := <-o.done; err != nil {
+		if err := s.awaitAtWork(o.done); err != nil {
 			return err
 		}
 		if o.handled > 0 {

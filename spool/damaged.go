@@ -49,11 +49,11 @@ func (o *damageOp) failed(err error) {
 
 func (in *Instance) damaged() bool { return in.Flags&FlagDamaged != 0 }
 
-// noteDamage marks an instance and waits until the mark is durable.
+// noteDamage marks an instance and waits until the mark is durable, unless the index cannot be written.
 func (s *Spool) noteDamage(in *Instance, damaged bool) error {
 	o := &damageOp{s: s, id: in.ID, location: in.location, damaged: damaged, done: make(chan error, 1)}
 	s.committer.enqueue(o, true)
-	return <-o.done
+	return s.await(o.done)
 }
 
 // suspect marks an instance if reading it failed because of its bytes. It does not wait.

@@ -160,7 +160,7 @@ func (s *Spool) evictFrom(info segment.Info, model evictOp, over int64, whole bo
 			o.over = -1
 		}
 		s.committer.enqueue(&o, true)
-		if err := <-o.done; err != nil {
+		if err := s.awaitAtWork(o.done); err != nil {
 			return bytes, err
 		}
 		s.metrics.evicted(len(o.freed))

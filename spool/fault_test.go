@@ -135,6 +135,34 @@ func TestIndexFailure(t *testing.T) {
 	verifyClean(t, s)
 }
 
+// TestCloseDoesNotWaitForAnIndexThatCannotBeWritten closes while the spool's own goroutine waits for an eviction to be
+// written: whoever could make room for that may be waiting for the process to end.
+func TestCloseDoesNotWaitForAnIndexThatCannotBeWritten(t *testing.T) {
+	o := small()
+	o.Retention = time.Hour
+	s, c := evictionSpool(t, o)
+	mustSend(t, s, synth.NewTemplate(30_000, 1).Object(1, 1, 1))
+	flush(t, s)
+	replaceCommit(t, s, func(*badger.Txn) error { return syscall.ENOSPC })
+	c.advance(2 * time.Hour)
+	s.tasks.Go(func() {
+		if _, err := s.evictPass(); err == nil {
+			t.Error("evicted without an index")
+		}
+	})
+	waitFor(t, func() bool { return s.health.indexErr() != nil })
+	closed := make(chan error)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("still closing")
+	}
+}
+
 // replaceCommit changes how transactions are committed, between two of them.
 func replaceCommit(t *testing.T, s *Spool, commit func(*badger.Txn) error) {
 	t.Helper()

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +87,10 @@ func (g *gate) stop(t testing.TB) {
 		t.Fatal(err)
 	}
 	status, err := g.process.Wait(30 * time.Second)
+	if err != nil { // what hangs is in the stacks
+		g.process.Signal(syscall.SIGQUIT)
+		g.process.Wait(5 * time.Second)
+	}
 	if err != nil || status != 0 {
 		t.Fatalf("stop: exit status %d, %v\n%s", status, err, g.process.Output())
 	}

@@ -20,6 +20,7 @@ import (
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/internal/archive"
+	"dcmgate/internal/peertest"
 	"dcmgate/pdu"
 	"dcmgate/spool"
 	"dcmgate/transfer"
@@ -339,6 +340,25 @@ func TestFinalStatusOfMoves(t *testing.T) {
 	}
 }
 
+// More pairs of SOP class and transfer syntax than an association has presentation contexts for, and a list of UIDs that is
+// long.
+func TestMoveOfManySOPClasses(t *testing.T) {
+	index := patients(t)
+	const n = transfer.MaxContexts + 2
+	var uids []string
+	for i := range n {
+		uid := fmt.Sprintf("1.2.840.113619.2.55.3.2831868886.123.1234567890.%d", 1000+i)
+		store(t, index, "", object{"StudyInstanceUID": "3", "SeriesInstanceUID": "3.1", "SOPInstanceUID": uid, "SOPClassUID": fmt.Sprint("1.2.9.", i), "PatientID": "P3"})
+		uids = append(uids, uid)
+	}
+	s := &sink{}
+	w := moved(t, movingSCP(index, s), Caller{}, StudyRootMove, object{"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "3", "SeriesInstanceUID": "3.1",
+		"SOPInstanceUID": strings.Join(uids, `\`)}, &responses{}, nil)
+	if got := s.sops(); !slices.Equal(got, uids) || w.final().Status != dimse.StatusSuccess || counts(w.final()) != fmt.Sprint(n, " 0 0") {
+		t.Errorf("%d arrived, %+v, %s", len(got), w.final(), counts(w.final()))
+	}
+}
+
 // Counters that do not fit 16 bits are left out, and the list of failures is bounded.
 func TestLargeTally(t *testing.T) {
 	tally := newTally(newInstruments(nil))
@@ -366,9 +386,7 @@ func TestCancelledMove(t *testing.T) {
 	go func() {
 		done <- moved(t, movingSCP(patients(t), s), Caller{}, StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1"}, &responses{}, cancelled)
 	}()
-	for len(s.sops()) == 0 {
-		time.Sleep(time.Millisecond)
-	}
+	peertest.Eventually(t, 20*time.Second, "an instance is under way", func() bool { return len(s.sops()) > 0 })
 	close(cancelled)
 	select {
 	case w := <-done:

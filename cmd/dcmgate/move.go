@@ -102,6 +102,9 @@ func (o *moveOptions) request() (*moveRequest, error) {
 			return nil, err
 		}
 		setKey(&q.keys, tag, value)
+		if strings.ContainsFunc(value, func(r rune) bool { return r > '~' }) {
+			q.keys.CharacterSet = "ISO_IR 192" // a Patient ID may need it
+		}
 	}
 	return q, nil
 }

@@ -128,6 +128,7 @@ type Peer struct {
 	From    []netip.Prefix // addresses it may call from; empty: any
 	Allow   []Right
 	Query   PeerQuery
+	MoveTo  []string // AE titles of peers it may have instances moved to; empty: all that have an address
 }
 
 // PeerQuery bounds and interprets what a peer with the right to query asks.

@@ -100,6 +100,7 @@ type rawPeer struct {
 	From    []value      `yaml:"from"`
 	Allow   []value      `yaml:"allow"`
 	Query   rawPeerQuery `yaml:"query"`
+	MoveTo  []value      `yaml:"move_to"`
 }
 
 type rawPeerQuery struct {

@@ -137,7 +137,9 @@ func (g *Gateway) open() (_ *parts, err error) {
 		return nil, err
 	}
 	p.receive = newReceiver(g.cfg, spoolIntake{p.spool}, g.log, g.registry)
-	p.receive.queries = qr.New(qr.Options{Index: p.spool, AETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry})
+	p.receive.queries = qr.New(qr.Options{
+		Index: p.spool, AETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry, Destination: g.moveDestinations(),
+	})
 	if p.dicom, err = g.newServer(p.receive); err != nil {
 		return nil, err
 	}

@@ -12,18 +12,27 @@ import (
 // querySyntaxes are the transfer syntaxes of identifiers, most wanted first.
 var querySyntaxes = append(slices.Clone(uncompressed), dicom.DeflatedExplicitVRLittleEndian)
 
-// isQuery tells the SOP classes of C-FIND that are served.
-func isQuery(abstract dicom.UID) bool { return slices.Contains(qr.FindSOPClasses(), abstract) }
+// rightFor is what a peer needs for an abstract syntax of the Query/Retrieve service class; ok is false of others.
+func rightFor(abstract dicom.UID) (right Right, ok bool) {
+	switch {
+	case slices.Contains(qr.FindSOPClasses(), abstract):
+		return RightQuery, true
+	case slices.Contains(qr.MoveSOPClasses(), abstract):
+		return RightRetrieve, true
+	}
+	return "", false
+}
 
-// policyOf returns the choice for a peer by its rights: queries as well as what
-// policyFor answers.
+// policyOf returns the choice for a peer by its rights: queries and retrievals
+// as well as what policyFor answers.
 func (c *contexts) policyOf(p Peer) dimse.ContextPolicy {
 	others := c.policyFor(p.Allows(RightStore))
 	return func(abstract dicom.UID, offered []dicom.UID) (dicom.UID, pdu.ContextResult) {
-		if !isQuery(abstract) {
+		right, ok := rightFor(abstract)
+		if !ok {
 			return others(abstract, offered)
 		}
-		if !p.Allows(RightQuery) {
+		if !p.Allows(right) {
 			return "", pdu.ContextUserRejection
 		}
 		known := slices.DeleteFunc(slices.Clone(offered), func(ts dicom.UID) bool { return !c.known[ts] })
@@ -34,21 +43,29 @@ func (c *contexts) policyOf(p Peer) dimse.ContextPolicy {
 	}
 }
 
-// serveQueries adds C-FIND to the services of a peer that may query, and
-// returns the answer to its extended negotiation.
+// serveQueries adds C-FIND to the services of a peer that may query and C-MOVE
+// to those of one that may retrieve, and returns the answer to its extended
+// negotiation.
 func (r *receiver) serveQueries(services dimse.Mux, p Peer, rq *dimse.AssociationRequest) []pdu.ExtendedNegotiation {
-	if r.queries == nil || !p.Allows(RightQuery) {
+	if r.queries == nil {
 		return nil
 	}
-	granted := qr.Negotiate(rq.RQ.ExtendedNegotiations)
-	services[dimse.CFindRQ] = r.queries.Find(qr.Caller{
+	caller := qr.Caller{
 		AETitle:      rq.CallingAETitle(),
 		Association:  rq.ID,
 		MaxMatches:   p.Query.MaxMatches,
 		CharacterSet: p.Query.CharacterSet,
-		Granted:      granted,
-	})
-	return granted
+		MoveTo:       p.MoveTo,
+	}
+	if p.Allows(RightRetrieve) {
+		services[dimse.CMoveRQ] = r.queries.Move(caller)
+	}
+	if !p.Allows(RightQuery) {
+		return nil
+	}
+	caller.Granted = qr.Negotiate(rq.RQ.ExtendedNegotiations)
+	services[dimse.CFindRQ] = r.queries.Find(caller)
+	return caller.Granted
 }
 
 // characterSets are the defined terms of PS3.3 C.12.1.1.2 that a peer's queries

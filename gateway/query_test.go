@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strings"
 	"testing"
 
 	"dcmgate/dicom"
@@ -10,7 +11,7 @@ import (
 )
 
 func TestAnswerToContextsOfQueries(t *testing.T) {
-	mayQuery, mayStore := Peer{Allow: []Right{RightQuery}}, Peer{Allow: []Right{RightStore}}
+	mayQuery, mayStore, mayRetrieve := Peer{Allow: []Right{RightQuery}}, Peer{Allow: []Right{RightStore}}, Peer{Allow: []Right{RightRetrieve}}
 	for _, row := range []struct {
 		name     string
 		peer     Peer
@@ -27,6 +28,12 @@ func TestAnswerToContextsOfQueries(t *testing.T) {
 		{"without the right", mayStore, qr.StudyRootFind, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
 		{"storing without the right", mayQuery, ctImageStorage, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
 		{"storing", mayStore, ctImageStorage, []dicom.UID{implicit}, pdu.ContextAccepted, implicit},
+		{"retrieving", mayRetrieve, qr.StudyRootMove, []dicom.UID{implicit, explicit}, pdu.ContextAccepted, explicit},
+		{"retrieving in patient root", mayRetrieve, qr.PatientRootMove, []dicom.UID{implicit}, pdu.ContextAccepted, implicit},
+		{"retrieving in patient/study only", mayRetrieve, qr.PatientStudyOnlyMove, []dicom.UID{implicit}, pdu.ContextAccepted, implicit},
+		{"retrieving without the right", mayQuery, qr.StudyRootMove, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
+		{"querying with the right to retrieve", mayRetrieve, qr.StudyRootFind, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
+		{"retrieving by C-GET", mayRetrieve, "1.2.840.10008.5.1.4.1.2.2.3", []dicom.UID{implicit}, pdu.ContextAbstractSyntaxNotSupported, ""},
 		{"worklist", mayQuery, "1.2.840.10008.5.1.4.31", []dicom.UID{implicit}, pdu.ContextAbstractSyntaxNotSupported, ""},
 	} {
 		ts, got := newContexts(DICOM{SOPClasses: SOPClassesAny}).policyOf(row.peer)(row.abstract, row.offered)
@@ -40,20 +47,45 @@ func TestQueriesAreServedToWhoMayQuery(t *testing.T) {
 	r := &receiver{queries: qr.New(qr.Options{})}
 	rq := &dimse.AssociationRequest{RQ: &pdu.AssociateRQ{}}
 	rq.RQ.ExtendedNegotiations = []pdu.ExtendedNegotiation{{SOPClassUID: string(qr.StudyRootFind), Information: []byte{1}}}
-	for _, right := range []Right{RightStore, RightQuery} {
+	for _, right := range []Right{RightStore, RightQuery, RightRetrieve} {
 		services := dimse.Mux{}
 		granted := r.serveQueries(services, Peer{Allow: []Right{right}}, rq)
 		if served := services[dimse.CFindRQ] != nil; served != (right == RightQuery) || served != (len(granted) == 1) {
 			t.Errorf("%s: served %v, granted %v", right, served, granted)
 		}
+		if served := services[dimse.CMoveRQ] != nil; served != (right == RightRetrieve) {
+			t.Errorf("%s: moves served %v", right, served)
+		}
 	}
 }
 
 func TestQueriesDoNotWaitForRoom(t *testing.T) {
-	for uid, want := range map[dicom.UID]bool{qr.StudyRootFind: false, dicom.VerificationSOPClass: false, ctImageStorage: true} {
+	for uid, want := range map[dicom.UID]bool{qr.StudyRootFind: false, qr.StudyRootMove: false, dicom.VerificationSOPClass: false, ctImageStorage: true} {
 		rq := &pdu.AssociateRQ{PresentationContexts: []pdu.PresentationContext{{ID: 1, AbstractSyntax: string(uid)}}}
 		if got := proposesStorage(rq); got != want {
 			t.Errorf("%s: %v", uid, got)
+		}
+	}
+}
+
+func TestMoveDestinations(t *testing.T) {
+	cfg, err := Parse("", []byte("peers:\n  - {ae_title: WS1, address: '10.0.0.5:104'}\n  - {ae_title: CT1, allow: [retrieve], move_to: [WS1]}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if to := cfg.Peers[1].MoveTo; len(to) != 1 || to[0] != "WS1" {
+		t.Errorf("move_to %v", to)
+	}
+	known := (&Gateway{cfg: cfg}).moveDestinations()
+	for title, want := range map[string]bool{"WS1": true, "ws1": false, "CT1": false, "WS2": false} {
+		if got := known(title) != nil; got != want {
+			t.Errorf("%s: known %v", title, got)
+		}
+	}
+	for _, wrong := range []string{"CT1", "WS2"} {
+		_, err := Parse("", []byte("peers: [{ae_title: CT1, move_to: ["+wrong+"]}]\n"))
+		if err == nil || !strings.Contains(err.Error(), "is not a peer with an address") {
+			t.Errorf("%s: %v", wrong, err)
 		}
 	}
 }

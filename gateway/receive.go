@@ -89,11 +89,12 @@ func origin(rq *dimse.AssociationRequest) spool.Incoming {
 }
 
 // proposesStorage spares from what is meant for senders the associations for
-// queries and for nothing but C-ECHO, which technicians open to see whether the
+// queries and retrievals and for nothing but C-ECHO, which technicians open to see whether the
 // gateway lives.
 func proposesStorage(rq *pdu.AssociateRQ) bool {
 	for _, pc := range rq.PresentationContexts {
-		if abstract := dicom.UID(pc.AbstractSyntax); abstract != dicom.VerificationSOPClass && !isQuery(abstract) {
+		abstract := dicom.UID(pc.AbstractSyntax)
+		if _, ok := rightFor(abstract); !ok && abstract != dicom.VerificationSOPClass {
 			return true
 		}
 	}

@@ -234,7 +234,7 @@ func (v *validator) spool(raw *rawSpool) Spool {
 func (v *validator) peers(raws []rawPeer) []Peer {
 	var peers []Peer
 	seen := make(map[string]int)
-	later := make(map[Right]bool)
+	commit := false
 	for i := range raws {
 		raw := &raws[i]
 		p := Peer{
@@ -242,6 +242,7 @@ func (v *validator) peers(raws []rawPeer) []Peer {
 			From:    parsedList(v, raw.From, parsePrefix),
 			Allow:   []Right{RightStore},
 			Query:   v.peerQuery(&raw.Query),
+			MoveTo:  parsedList(v, raw.MoveTo, parseAETitle),
 		}
 		if raw.Address.Set {
 			p.Address = parsed(v, raw.Address, parseAddress)
@@ -251,7 +252,7 @@ func (v *validator) peers(raws []rawPeer) []Peer {
 			for _, r := range raw.Allow {
 				right := oneOf(v, r, RightStore, RightQuery, RightRetrieve, RightCommit)
 				p.Allow = append(p.Allow, right)
-				later[right] = right == RightRetrieve || right == RightCommit
+				commit = commit || right == RightCommit
 			}
 		}
 		if first, ok := seen[p.AETitle]; ok && p.AETitle != "" {
@@ -260,10 +261,9 @@ func (v *validator) peers(raws []rawPeer) []Peer {
 		seen[p.AETitle] = i
 		peers = append(peers, p)
 	}
-	for _, r := range []Right{RightRetrieve, RightCommit} {
-		if later[r] {
-			v.note("peers: the right to %s is kept, but not served by this version", r)
-		}
+	v.moveTo(raws, peers)
+	if commit {
+		v.note("peers: the right to commit is kept, but not served by this version")
 	}
 	return peers
 }

@@ -5,6 +5,7 @@ import "dcmgate/dicom"
 // Attributes that are computed or answered and that no instance holds.
 const (
 	tagRetrieveAETitle                 dicom.Tag = 0x00080054
+	tagFailedSOPInstanceUIDList        dicom.Tag = 0x00080058 // of the last answer to a retrieval
 	tagInstanceAvailability            dicom.Tag = 0x00080056
 	tagModalitiesInStudy               dicom.Tag = 0x00080061
 	tagSOPClassesInStudy               dicom.Tag = 0x00080062

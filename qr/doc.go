@@ -1,5 +1,5 @@
-// Package qr is the Query/Retrieve service class (PS3.4 annex C) over the spool's index: as SCP of C-FIND in the Patient
-// Root, Study Root and Patient/Study Only models.
+// Package qr is the Query/Retrieve service class (PS3.4 annex C) over the spool's index: as SCP of C-FIND and C-MOVE in the
+// Patient Root, Study Root and Patient/Study Only models.
 //
 //	scp, err := qr.New(qr.Options{Index: spool, AETitle: "DCMGATE"})
 //	service := scp.Find(qr.Caller{...}, request)   // a dimse.Service for one association
@@ -16,6 +16,11 @@
 // Nothing is gathered: memory does not depend on how much matches, and a caller that is slow to take answers slows the
 // walk down. Attributes are those the spool has scanned when the instance came (dicom.DefaultTags). Those of a study or
 // series are read from the instance of it that was received last.
+//
+// A retrieval is a query at the level of images that nobody is answered: retrieval.go holds its identifier to the rules and
+// makes that query of it, move.go answers the caller, suboperations.go walks the index, once to count and to plan presentation
+// contexts and once to send, mover.go sends over an association of package transfer, and tally.go counts. What is known of an
+// instance ends with its sub-operation; of those that failed a bounded list of UIDs is kept.
 //
 // Identifiers are patient data: log lines name keys and counts, never values.
 package qr

@@ -55,8 +55,8 @@ func store(t testing.TB, s *spool.Spool, charset string, o object) spool.Instanc
 
 const ctImage, srDocument = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.88.11"
 
-// archive is a spool of two patients: Wang with two studies, of which the first has two series, and Müller with one.
-func archive(t testing.TB) *spool.Spool {
+// patients is a spool of two patients: Wang with two studies, of which the first has two series, and Müller with one.
+func patients(t testing.TB) *spool.Spool {
 	t.Helper()
 	s, err := spool.Open(t.TempDir(), spool.Options{SegmentSize: 4 << 20, AllocateStep: 1 << 20, ReserveBytes: -1, MinFree: -1})
 	if err != nil {
@@ -161,7 +161,7 @@ func column(ids []*Identifier, tag dicom.Tag) []string {
 }
 
 func TestFind(t *testing.T) {
-	scp := newSCP(t, archive(t))
+	scp := newSCP(t, patients(t))
 	relational := []pdu.ExtendedNegotiation{{SOPClassUID: string(StudyRootFind), Information: []byte{1}}, {SOPClassUID: string(PatientRootFind), Information: []byte{1}}}
 	dateTime := []pdu.ExtendedNegotiation{{SOPClassUID: string(StudyRootFind), Information: []byte{0, 1}}}
 	fuzzy := []pdu.ExtendedNegotiation{{SOPClassUID: string(StudyRootFind), Information: []byte{0, 0, 1}}}
@@ -219,7 +219,7 @@ func TestFind(t *testing.T) {
 
 // What an answer holds: what was asked for, computed attributes included, the level, the character set, where to retrieve.
 func TestAnswers(t *testing.T) {
-	scp := newSCP(t, archive(t))
+	scp := newSCP(t, patients(t))
 	for _, row := range []struct {
 		name    string
 		class   dicom.UID
@@ -260,7 +260,7 @@ func TestAnswers(t *testing.T) {
 
 // PS3.4 C.4.1.2 and C.4.1.1.4: what is refused, and with what.
 func TestRefusedQueries(t *testing.T) {
-	scp := newSCP(t, archive(t))
+	scp := newSCP(t, patients(t))
 	for _, row := range []struct {
 		name   string
 		class  dicom.UID
@@ -290,7 +290,7 @@ func TestRefusedQueries(t *testing.T) {
 
 // A key that is not supported is not answered, and every match says so (PS3.4 C.4.1.1.4, FF01).
 func TestKeysThatAreNotSupported(t *testing.T) {
-	scp := newSCP(t, archive(t))
+	scp := newSCP(t, patients(t))
 	for _, keys := range []object{
 		{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "EthnicGroup": ""},
 		{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "Modality": "CT"},
@@ -310,7 +310,7 @@ func TestKeysThatAreNotSupported(t *testing.T) {
 
 func TestCapOfMatches(t *testing.T) {
 	var log bytes.Buffer
-	scp := New(Options{Index: archive(t), AETitle: "DCMGATE", Logger: slog.New(slog.NewTextHandler(&log, nil)), Registerer: prometheus.NewRegistry()})
+	scp := New(Options{Index: patients(t), AETitle: "DCMGATE", Logger: slog.New(slog.NewTextHandler(&log, nil)), Registerer: prometheus.NewRegistry()})
 	keys := object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "PatientName": "*W*"}
 	ids, w := ask(t, scp, Caller{MaxMatches: 1, AETitle: "WS"}, StudyRootFind, "", keys)
 	if c := w.final(); len(ids) != 1 || c.Status != dimse.StatusOutOfResources || !strings.Contains(c.ErrorComment, "more than 1 ") {
@@ -347,7 +347,7 @@ func (e endless) Studies(ctx context.Context, _ spool.StudyFilter) iter.Seq2[spo
 }
 
 func TestCancel(t *testing.T) {
-	scp := New(Options{Index: endless{archive(t)}, AETitle: "DCMGATE"})
+	scp := New(Options{Index: endless{patients(t)}, AETitle: "DCMGATE"})
 	cancelled := make(chan struct{})
 	w := &responses{each: func(n int) error {
 		if n == 5 {
@@ -372,7 +372,7 @@ func TestCancel(t *testing.T) {
 
 func TestCallerThatGoesAway(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	scp := New(Options{Index: archive(t), AETitle: "DCMGATE", Registerer: registry})
+	scp := New(Options{Index: patients(t), AETitle: "DCMGATE", Registerer: registry})
 	w := &responses{each: func(int) error { return errors.New("connection lost") }}
 	serve(t, scp, Caller{}, StudyRootFind, "", object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": ""}, w, nil)
 	if len(w.commands) != 1 {

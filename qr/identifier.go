@@ -16,7 +16,7 @@ import (
 const (
 	MaxIdentifier = 64 << 10 // bytes of its encoding
 	maxAttributes = 1024     // items' included
-	maxValue      = 4 << 10  // bytes of one value
+	maxValue      = 4 << 10  // bytes of one value that is no list of UIDs
 )
 
 // Attribute is an element of an identifier with its values as text.
@@ -112,7 +112,7 @@ func (r *identifierReader) attribute(e *dicom.DataElement, charset string) (Attr
 		}
 		return a, nil
 	}
-	if len(e.Value) > maxValue {
+	if len(e.Value) > maxValue && a.VR != "UI" {
 		return a, &dicom.FormatError{Tag: e.Tag, Reason: fmt.Sprintf("a value of more than %d bytes", maxValue)}
 	}
 	switch {

@@ -19,6 +19,8 @@ type instruments struct {
 	queries *prometheus.CounterVec
 	answers *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
+	moves   *prometheus.CounterVec
+	subs    *prometheus.CounterVec
 }
 
 func newInstruments(registry prometheus.Registerer) *instruments {
@@ -36,6 +38,18 @@ func newInstruments(registry prometheus.Registerer) *instruments {
 			Name: "dcmgate_query_seconds", Buckets: metrics.LatencyBuckets(),
 			Help: "Seconds from a C-FIND request to its final answer, by level; the caller's time to take the answers included.",
 		}, []string{"level"}),
+		moves: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "dcmgate_moves_total",
+			Help: "C-MOVE requests, by final status in hexadecimal; none if the association ended before it.",
+		}, []string{"status"}),
+		subs: factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "dcmgate_move_suboperations_total",
+			Help: "C-STORE sub-operations of C-MOVE requests, by outcome.",
+		}, []string{"outcome"}),
+	}
+	m.moves.WithLabelValues(statusLabel(dimse.StatusSuccess))
+	for _, o := range suboperationOutcomes {
+		m.subs.WithLabelValues(o)
 	}
 	for _, level := range levelNames { // the rest comes with the first query that needs it
 		m.answers.WithLabelValues(level)

@@ -13,6 +13,13 @@ const (
 	PatientStudyOnlyFind dicom.UID = "1.2.840.10008.5.1.4.1.2.3.1" // retired
 )
 
+// SOP classes of C-MOVE, likewise.
+const (
+	PatientRootMove      = dicom.PatientRootMoveSOPClass
+	StudyRootMove        = dicom.StudyRootMoveSOPClass
+	PatientStudyOnlyMove = dicom.PatientStudyOnlyMoveSOPClass // retired
+)
+
 // Level is a Query/Retrieve Level (0008,0052).
 type Level uint8
 
@@ -46,14 +53,15 @@ var uniqueKeys = [...]dicom.Tag{
 // model is an information model: a hierarchy of levels.
 type model struct {
 	find   dicom.UID
+	move   dicom.UID
 	name   string
 	levels []Level // from the top
 }
 
 var models = []model{
-	{PatientRootFind, "patient root", []Level{LevelPatient, LevelStudy, LevelSeries, LevelImage}},
-	{StudyRootFind, "study root", []Level{LevelStudy, LevelSeries, LevelImage}},
-	{PatientStudyOnlyFind, "patient/study only", []Level{LevelPatient, LevelStudy}},
+	{PatientRootFind, PatientRootMove, "patient root", []Level{LevelPatient, LevelStudy, LevelSeries, LevelImage}},
+	{StudyRootFind, StudyRootMove, "study root", []Level{LevelStudy, LevelSeries, LevelImage}},
+	{PatientStudyOnlyFind, PatientStudyOnlyMove, "patient/study only", []Level{LevelPatient, LevelStudy}},
 }
 
 // FindSOPClasses returns the SOP classes that [SCP.Find] serves. The slice is the caller's.
@@ -65,8 +73,27 @@ func FindSOPClasses() []dicom.UID {
 	return uids
 }
 
+// MoveSOPClasses returns the SOP classes that [SCP.Move] serves. The slice is the caller's.
+func MoveSOPClasses() []dicom.UID {
+	var uids []dicom.UID
+	for _, m := range models {
+		uids = append(uids, m.move)
+	}
+	return uids
+}
+
+// modelOf finds the model of a SOP class of C-FIND.
 func modelOf(sopClass dicom.UID) (model, bool) {
 	i := slices.IndexFunc(models, func(m model) bool { return m.find == sopClass })
+	if i < 0 {
+		return model{}, false
+	}
+	return models[i], true
+}
+
+// moveModelOf finds the model of a SOP class of C-MOVE.
+func moveModelOf(sopClass dicom.UID) (model, bool) {
+	i := slices.IndexFunc(models, func(m model) bool { return m.move == sopClass })
 	if i < 0 {
 		return model{}, false
 	}

@@ -12,7 +12,7 @@ import (
 	"dcmgate/spool"
 )
 
-// Index is what queries need of the spool.
+// Index is what queries and retrievals need of the spool.
 type Index interface {
 	// Studies yields the studies that a filter selects, perhaps more, never fewer; the newest first.
 	Studies(ctx context.Context, f spool.StudyFilter) iter.Seq2[spool.Study, error]
@@ -20,6 +20,8 @@ type Index interface {
 	SeriesOf(ctx context.Context, study dicom.UID) iter.Seq2[spool.Series, error]
 	// Latest yields the instances of a series, each in the version received last.
 	Latest(ctx context.Context, study, series dicom.UID) iter.Seq2[spool.Instance, error]
+	// Open opens an instance.
+	Open(id spool.InstanceID) (*spool.Reader, error)
 }
 
 // entity is a patient, study, series or instance under examination. What stands for it is an instance.

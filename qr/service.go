@@ -23,12 +23,16 @@ type Options struct {
 	AETitle    string                // answered as Retrieve AE Title (0008,0054)
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
+	// Destination returns how to reach an application entity that instances can be moved to; nil if it is not known. A nil
+	// function knows none.
+	Destination func(aeTitle string) Dial
 }
 
-// SCP answers queries. Its methods may be called by many goroutines.
+// SCP answers queries and performs retrievals. Its methods may be called by many goroutines.
 type SCP struct {
 	o       Options
 	metrics *instruments
+	moves   chan struct{} // those under way
 }
 
 // New makes an SCP. It starts nothing.
@@ -36,7 +40,7 @@ func New(o Options) *SCP {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &SCP{o: o, metrics: newInstruments(o.Registerer)}
+	return &SCP{o: o, metrics: newInstruments(o.Registerer), moves: make(chan struct{}, maxMoves)}
 }
 
 // DefaultMaxMatches is how many matches a query may have where nothing else is configured.
@@ -52,6 +56,8 @@ type Caller struct {
 	CharacterSet string
 	// Granted is what Negotiate answered.
 	Granted []pdu.ExtendedNegotiation
+	// MoveTo are the AE titles it may move instances to; empty is all that are known.
+	MoveTo []string
 }
 
 // Find makes the C-FIND service for one association.
@@ -154,11 +160,20 @@ func (f *find) read(rq *dimse.Request, o *outcome) (*query, error) {
 		return nil, &refusal{status: dimse.StatusSOPClassNotSupported, comment: "no query model"}
 	}
 	o.model = m.name
+	id, err := f.caller.identifier(rq)
+	if err != nil {
+		return nil, err
+	}
+	return newQuery(m, id, extensionsOf(f.caller.Granted, m.find))
+}
+
+// identifier takes the identifier of a request off the connection.
+func (c *Caller) identifier(rq *dimse.Request) (*Identifier, error) {
 	var data bytes.Buffer
 	if _, err := io.Copy(&data, io.LimitReader(rq.Data, MaxIdentifier+1)); err != nil {
 		return nil, errors.Join(errUnanswered, err)
 	}
-	id, err := ParseIdentifier(data.Bytes(), rq.Context.TransferSyntax, f.caller.CharacterSet)
+	id, err := ParseIdentifier(data.Bytes(), rq.Context.TransferSyntax, c.CharacterSet)
 	if err != nil {
 		var format *dicom.FormatError
 		if errors.As(err, &format) && format.Tag != 0 {
@@ -166,7 +181,7 @@ func (f *find) read(rq *dimse.Request, o *outcome) (*query, error) {
 		}
 		return nil, &refusal{status: dimse.StatusDataSetMismatch, comment: "identifier cannot be read"}
 	}
-	return newQuery(m, id, extensionsOf(f.caller.Granted, m.find))
+	return id, nil
 }
 
 // send answers with one match.

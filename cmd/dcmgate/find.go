@@ -101,13 +101,9 @@ func (o *findOptions) query() (*findQuery, error) {
 	q.keys.CharacterSet = o.charset
 	q.set(dicom.TagQueryRetrieveLevel, level.String())
 	for _, key := range o.keys {
-		name, value, _ := strings.Cut(key, "=")
-		tag, err := tagOf(name)
+		tag, value, err := parseKey(key)
 		if err != nil {
 			return nil, err
-		}
-		if dicom.TagVR(tag) == "SQ" {
-			return nil, fmt.Errorf("-k %s: sequences cannot be given", name)
 		}
 		q.set(tag, value)
 		q.columns = append(q.columns, tag)
@@ -122,12 +118,27 @@ func (o *findOptions) query() (*findQuery, error) {
 	return q, nil
 }
 
-func (q *findQuery) set(tag dicom.Tag, value string) {
+func (q *findQuery) set(tag dicom.Tag, value string) { setKey(&q.keys, tag, value) }
+
+// setKey gives an identifier a key, instead of what it has.
+func setKey(id *qr.Identifier, tag dicom.Tag, value string) {
 	a := qr.Attribute{Tag: tag, VR: dicom.TagVR(tag)}
 	if value != "" {
 		a.Values = strings.Split(value, `\`)
 	}
-	q.keys.Attributes = append(slices.DeleteFunc(q.keys.Attributes, func(have qr.Attribute) bool { return have.Tag == tag }), a)
+	id.Attributes = append(slices.DeleteFunc(id.Attributes, func(have qr.Attribute) bool { return have.Tag == tag }), a)
+}
+
+// parseKey reads the NAME[=VALUE] of -k.
+func parseKey(key string) (tag dicom.Tag, value string, err error) {
+	name, value, _ := strings.Cut(key, "=")
+	if tag, err = tagOf(name); err != nil {
+		return 0, "", err
+	}
+	if dicom.TagVR(tag) == "SQ" {
+		return 0, "", fmt.Errorf("-k %s: sequences cannot be given", name)
+	}
+	return tag, value, nil
 }
 
 // tagOf reads a keyword or gggg,eeee.
@@ -219,14 +230,19 @@ func (q *findQuery) verdict(r dimse.Response) error {
 	if r.Status.Ok() || r.Status == dimse.StatusCancel && q.limit > 0 && q.shown >= q.limit {
 		return nil
 	}
-	text := fmt.Sprintf("%s answered %v", q.address, r.Status)
+	return errors.New(refusalText(q.address, r))
+}
+
+// refusalText says what a peer answered and why.
+func refusalText(address string, r dimse.Response) string {
+	text := fmt.Sprintf("%s answered %04XH %s", address, uint16(r.Status), r.Status.Meaning(r.CommandField))
 	if r.ErrorComment != "" {
 		text += ": " + pdu.Printable(r.ErrorComment)
 	}
 	for _, tag := range r.OffendingElements {
 		text += fmt.Sprintf(" %v", tag)
 	}
-	return errors.New(text)
+	return text
 }
 
 // findPage is how many matches a table takes the width of its columns from.

@@ -72,6 +72,7 @@ func newRoot(started *bool) *cobra.Command {
 		newSend(),
 		newEcho(),
 		newFind(),
+		newMove(),
 		newStatus(),
 		newQueue(),
 		newVerify(),

@@ -1,0 +1,56 @@
+package gateway
+
+import (
+	"context"
+	"slices"
+
+	"dcmgate/dimse"
+	"dcmgate/pdu"
+	"dcmgate/qr"
+	"dcmgate/transfer"
+)
+
+// moveWindow is proposed to move destinations: operations outstanding on one
+// association.
+const moveWindow = 8
+
+// moveDestinations finds the peers that instances can be moved to: those with
+// an address.
+func (g *Gateway) moveDestinations() func(aeTitle string) qr.Dial {
+	t := g.cfg.DICOM.Timeouts
+	dialer := &dimse.Dialer{
+		LocalAETitle:   g.cfg.AETitle,
+		ConnectTimeout: t.Association,
+		Timeouts:       dimse.Timeouts{ARTIM: t.Association, PDUTimeout: t.PDU, WriteTimeout: t.Write, DIMSETimeout: t.DIMSE},
+		Logger:         g.log,
+		Registerer:     g.registry,
+	}
+	return func(aeTitle string) qr.Dial {
+		i := slices.IndexFunc(g.cfg.Peers, func(p Peer) bool { return p.AETitle == aeTitle && p.Address != "" })
+		if i < 0 {
+			return nil
+		}
+		return dialPeer(dialer, g.cfg.Peers[i])
+	}
+}
+
+func dialPeer(d *dimse.Dialer, p Peer) qr.Dial {
+	return func(ctx context.Context, contexts []pdu.PresentationContext) (transfer.Association, error) {
+		a, err := d.Dial(ctx, p.Address, dimse.Proposal{CalledAETitle: p.AETitle, Contexts: contexts, AsyncOperationsWindow: moveWindow})
+		if err != nil {
+			return nil, err
+		}
+		return transfer.Over(a), nil
+	}
+}
+
+// moveTo checks that the move destinations of each peer can be called.
+func (v *validator) moveTo(raws []rawPeer, peers []Peer) {
+	for i := range raws {
+		for j, title := range peers[i].MoveTo {
+			if !slices.ContainsFunc(peers, func(p Peer) bool { return p.AETitle == title && p.Address != "" }) {
+				v.fail(raws[i].MoveTo[j].at, "%s is not a peer with an address", title)
+			}
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dcmgate/dicom"
+	"dcmgate/dimse"
+	"dcmgate/internal/archive"
+	"dcmgate/internal/peertest"
+	"dcmgate/pdu"
+	"dcmgate/qr"
+)
+
+// mover is a gateway that holds the images and knows these application entities by their addresses.
+func mover(t testing.TB, peers map[string]string) *gate {
+	t.Helper()
+	more := "peers:\n"
+	for title, address := range peers {
+		more += fmt.Sprintf("  - {ae_title: %s, address: %q}\n", title, address)
+	}
+	return queried(t, more)
+}
+
+func movescu(t testing.TB, g *gate, destination string, args ...string) (string, int) {
+	t.Helper()
+	host, port, _ := strings.Cut(g.address, ":")
+	return peertest.Run(t, nil, peertest.Require(t, "movescu"), append(append([]string{"-v", "-aet", "WS", "-aec", "DCMGATE", "-aem", destination}, args...), host, port)...)
+}
+
+// DCMTK's movescu in every model, at every level, with its storescp as destination.
+func TestMovescu(t *testing.T) {
+	scp := peertest.Storescp(t, nil)
+	g := mover(t, map[string]string{"ARCHIVE": scp.Address})
+	all := []string{"1.2.3.1.1.1", "1.2.3.1.1.2", "1.2.3.1.2.1"}
+	for _, row := range []struct {
+		name string
+		args []string
+		want []string
+	}{
+		{"patient root, patient", []string{"-P", "-k", "QueryRetrieveLevel=PATIENT", "-k", "PatientID=P1"}, all},
+		{"patient root, study", []string{"-P", "-k", "QueryRetrieveLevel=STUDY", "-k", "PatientID=P1", "-k", "StudyInstanceUID=1.2.3.1"}, all},
+		{"patient root, series", []string{"-P", "-k", "QueryRetrieveLevel=SERIES", "-k", "PatientID=P1", "-k", "StudyInstanceUID=1.2.3.1", "-k", "SeriesInstanceUID=1.2.3.1.1"}, all[:2]},
+		{"patient root, image", []string{"-P", "-k", "QueryRetrieveLevel=IMAGE", "-k", "PatientID=P1", "-k", "StudyInstanceUID=1.2.3.1", "-k", "SeriesInstanceUID=1.2.3.1.1", "-k", "SOPInstanceUID=1.2.3.1.1.2"}, all[1:2]},
+		{"study root, studies", []string{"-S", "-k", "QueryRetrieveLevel=STUDY", "-k", `StudyInstanceUID=1.2.3.1\1.2.3.2`}, append(slices.Clone(all), "1.2.3.2.1.1")},
+		{"study root, list of series", []string{"-S", "-k", "QueryRetrieveLevel=SERIES", "-k", "StudyInstanceUID=1.2.3.1", "-k", `SeriesInstanceUID=1.2.3.1.1\1.2.3.1.2`}, all},
+		{"study root, list of images", []string{"-S", "-k", "QueryRetrieveLevel=IMAGE", "-k", "StudyInstanceUID=1.2.3.1", "-k", "SeriesInstanceUID=1.2.3.1.1", "-k", `SOPInstanceUID=1.2.3.1.1.1\1.2.3.1.1.2`}, all[:2]},
+		{"patient/study only, patient", []string{"-O", "-k", "QueryRetrieveLevel=PATIENT", "-k", "PatientID=P2"}, []string{"1.2.3.2.1.1"}},
+		{"patient/study only, study", []string{"-O", "-k", "QueryRetrieveLevel=STUDY", "-k", "PatientID=P2", "-k", "StudyInstanceUID=1.2.3.2"}, []string{"1.2.3.2.1.1"}},
+	} {
+		removeAll(t, scp.Files())
+		out, status := movescu(t, g, "ARCHIVE", row.args...)
+		if got := sopsOf(scp.Files()); status != 0 || !slices.Equal(got, row.want) {
+			t.Errorf("%s: status %d, got %v, want %v\n%s", row.name, status, got, row.want, out)
+		}
+	}
+	if out, status := movescu(t, g, "NOBODY", "-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID=1.2.3.1"); status == 0 || !strings.Contains(out, "Move Destination Unknown") && !strings.Contains(out, "MoveDestinationUnknown") && !strings.Contains(out, "0xa801") {
+		t.Errorf("unknown destination: status %d\n%s", status, out)
+	}
+	if n := g.metric(t, "dcmgate_moves_total", `status="0000"`); n != 9 {
+		t.Errorf("%v moves counted", n)
+	}
+	if n := g.metric(t, "dcmgate_move_suboperations_total", `outcome="completed"`); n != 3+3+2+1+4+3+2+1+1 {
+		t.Errorf("%v sub-operations counted", n)
+	}
+}
+
+func TestMoveCommand(t *testing.T) {
+	whole, address := startArchive(t, archive.Options{})
+	_, full := startArchive(t, archive.Options{Faults: archive.Faults{StatusRate: 1, Status: 0xA700}})
+	_, gone := startArchive(t, archive.Options{Faults: archive.Faults{AbortRate: 1}})
+	g := mover(t, map[string]string{"WHOLE": address, "FULL": full, "GONE": gone, "CLOSED": peertest.Address(t)})
+	study := []string{"-k", "StudyInstanceUID=1.2.3.1"}
+	for _, row := range []struct {
+		destination string
+		args        []string
+		status      int
+		out         string // in it
+	}{
+		{"WHOLE", study, 0, "3 instances moved to WHOLE"},
+		{"WHOLE", []string{"--model", "patient", "--level", "patient", "-k", "PatientID=P1", "--json"}, 0, `"status":"0000"`},
+		{"FULL", study, 1, "A702H"},
+		{"FULL", append([]string{"--json"}, study...), 1, `"1.2.3.1.1.2"`},
+		{"GONE", study, 1, "A702H"},
+		{"CLOSED", study, 1, "A702H"},
+		{"NOBODY", study, 1, "A801H"},
+		{"WHOLE", []string{"--level", "series", "-k", "StudyInstanceUID=1.2.3.1"}, 1, "SeriesInstanceUID is needed"},
+		{"", study, 2, "AE title of 1 to 16"},
+	} {
+		out, status := peertest.Run(t, nil, binary, append([]string{"move", g.address, "--dest", row.destination}, row.args...)...)
+		if status != row.status || !strings.Contains(out, row.out) {
+			t.Errorf("%s %v: status %d\n%s", row.destination, row.args, status, out)
+		}
+	}
+	if c := whole.Counts(); c.Instances != 3 || c.Conflicts != 0 {
+		t.Errorf("received %+v", c)
+	}
+}
+
+// A C-CANCEL ends the sub-operations, and the association serves the next request.
+func TestCancelledMoveOnTheWire(t *testing.T) {
+	stalling, slow := startArchive(t, archive.Options{Faults: archive.Faults{StallRate: 1}})
+	g := mover(t, map[string]string{"SLOW": slow})
+	a, err := (&dimse.Dialer{LocalAETitle: "WS"}).Dial(t.Context(), g.address, dimse.Proposal{CalledAETitle: "DCMGATE", CallingAETitle: "WS", Contexts: []pdu.PresentationContext{
+		{ID: 1, AbstractSyntax: string(qr.StudyRootMove), TransferSyntaxes: []string{string(dicom.ImplicitVRLittleEndian)}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	id := qr.Identifier{Attributes: []qr.Attribute{{Tag: dicom.TagQueryRetrieveLevel, VR: "CS", Values: []string{"STUDY"}}, {Tag: dicom.TagStudyInstanceUID, VR: "UI", Values: []string{"1.2.3.1"}}}}
+	data, err := id.Encode(dicom.ImplicitVRLittleEndian)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		before := stalling.Counts().Unsure
+		p, err := a.Do(t.Context(), 1, dimse.Command{CommandField: dimse.CMoveRQ, AffectedSOPClassUID: qr.StudyRootMove, MoveDestination: "SLOW"}, strings.NewReader(string(data)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		peertest.Eventually(t, 10*time.Second, "an instance is under way", func() bool { return stalling.Counts().Unsure > before })
+		begun := time.Now()
+		if err := p.Cancel(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r, err := p.Wait(t.Context())
+		if err != nil || r.Status != dimse.StatusCancel || r.NumberOfRemainingSuboperations == nil || *r.NumberOfRemainingSuboperations != 3 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		t.Logf("cancelled within %v", time.Since(begun))
+	}
+	if err := a.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sopsOf are the SOP Instance UIDs of files as storescp names them, sorted.
+func sopsOf(files []string) (uids []string) {
+	for _, f := range files {
+		_, uid, _ := strings.Cut(filepath.Base(f), ".")
+		uids = append(uids, uid)
+	}
+	slices.Sort(uids)
+	return uids
+}
+
+func removeAll(t testing.TB, files []string) {
+	t.Helper()
+	for _, f := range files {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

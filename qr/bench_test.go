@@ -14,10 +14,10 @@ import (
 	"dcmgate/spool"
 )
 
-// sink takes answers and forgets them.
-type sink struct{ answers int }
+// forgetful takes answers and forgets them.
+type forgetful struct{ answers int }
 
-func (s *sink) Respond(c dimse.Command, data io.Reader) error {
+func (s *forgetful) Respond(c dimse.Command, data io.Reader) error {
 	if data != nil {
 		s.answers++
 		_, err := io.Copy(io.Discard, data)
@@ -89,7 +89,7 @@ func benchFind(b *testing.B, s *spool.Spool, keyword, value string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	scp, w := newSCP(b, s), &sink{}
+	scp, w := newSCP(b, s), &forgetful{}
 	b.ReportAllocs()
 	b.ResetTimer()
 	for range b.N {

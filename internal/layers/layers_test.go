@@ -18,6 +18,7 @@ var level = map[string]int{
 	"dcmgate/spool/segment": 19,
 	"dcmgate/dimse":         20, "dcmgate/spool": 20,
 	"dcmgate/transfer":    25,
+	"dcmgate/commitment":  25,
 	"dcmgate/forwarder":   30,
 	"dcmgate/qr":          30,
 	"dcmgate/gateway":     40,

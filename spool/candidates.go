@@ -45,12 +45,9 @@ func (q *studyQuery) ranges() []indexRange {
 // further, until one of them comes to its end; if none does, narrowed is false. The keys of an index are read alone, so
 // that even the widest look takes some milliseconds.
 func (q *studyQuery) candidates() (ids map[hash8]bool, narrowed bool, err error) {
-	if len(q.filter.UIDs) > 0 {
-		ids = make(map[hash8]bool, len(q.filter.UIDs))
-		for _, uid := range q.filter.UIDs {
-			ids[hashOf(string(uid))] = true
-		}
-		return ids, true, nil
+	if q.filter.identified() {
+		ids, err := q.identified()
+		return ids, err == nil, err
 	}
 	ranges := q.ranges()
 	for _, limit := range [...]int{64, 2048, candidates} {
@@ -65,6 +62,32 @@ func (q *studyQuery) candidates() (ids map[hash8]bool, narrowed bool, err error)
 		}
 	}
 	return nil, false, nil
+}
+
+// identified finds the studies that the filter's UIDs name; of several kinds of UIDs, those of one.
+func (q *studyQuery) identified() (ids map[hash8]bool, err error) {
+	ids = map[hash8]bool{}
+	f := &q.filter
+	if len(f.UIDs) > 0 {
+		for _, uid := range f.UIDs {
+			ids[hashOf(string(uid))] = true
+		}
+		return ids, nil
+	}
+	err = q.s.db.View(func(txn *badger.Txn) error {
+		if len(f.Instances) > 0 {
+			return studiesOfInstances(q.ctx, txn, f.Instances, ids)
+		}
+		return studiesOfSeries(q.ctx, txn, f.Series, ids)
+	})
+	for study, late := range q.late { // what the index does not know of is asked for, or another part of the study
+		if ids[study] || slices.ContainsFunc(late, f.names) {
+			ids[study] = true
+		} else {
+			delete(q.late, study)
+		}
+	}
+	return ids, err
 }
 
 // collect reads a range of an index up to a number of keys; complete tells that there are no more.

@@ -33,7 +33,7 @@ func (o *damageOp) apply(t *tx) error {
 	if err != nil {
 		return err
 	}
-	t.set(versionsKey(in.identity()), appendVersions(nil, setVersion(vs, in.version())))
+	t.putVersions(in.identity(), len(vs) > 0, setVersion(vs, in.version()))
 	t.set(entryKey(in.ID), appendEntry(nil, in))
 	if o.damaged {
 		t.onDurable(o.s.metrics.damaged.Inc)

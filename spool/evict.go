@@ -267,7 +267,7 @@ func (t *tx) bury(in *Instance) error {
 		return err
 	}
 	in.State, in.Evicted, in.Metadata = InstanceEvicted, t.now, Metadata{}
-	t.set(versionsKey(k), appendVersions(nil, setVersion(vs, in.version())))
+	t.putVersions(k, len(vs) > 0, setVersion(vs, in.version()))
 	t.set(entryKey(in.ID), appendEntry(nil, in))
 	t.set(tombstoneKey(in), nil)
 	if err := t.vacate(in); err != nil {

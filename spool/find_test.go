@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -83,6 +84,13 @@ var filters = []struct {
 	{"patient and date", StudyFilter{PatientID: TextFilter{Text: "P1"}, DateFrom: "20240202"}, []string{"1.3"}},
 	{"name and accession number", StudyFilter{PatientName: TextFilter{Text: "Z", Prefix: true}, AccessionNumber: TextFilter{Text: "A3"}}, []string{"1.3"}},
 	{"nobody", StudyFilter{PatientID: TextFilter{Text: "P9"}}, nil},
+	{"a series", StudyFilter{Series: []dicom.UID{"1.3.1"}}, []string{"1.3"}},
+	{"series", StudyFilter{Series: []dicom.UID{"1.3.1", "1.1.1", "9"}}, []string{"1.3", "1.1"}},
+	{"an instance", StudyFilter{Instances: []dicom.UID{"1.4.1.1"}}, []string{"1.4"}},
+	{"instances", StudyFilter{Instances: []dicom.UID{"1.4.1.1", "9", "1.2.1.1"}}, []string{"1.4", "1.2"}},
+	{"series of another patient", StudyFilter{Series: []dicom.UID{"1.2.1"}, PatientID: TextFilter{Text: "P1"}}, nil},
+	{"no such series", StudyFilter{Series: []dicom.UID{"1.3"}}, nil},
+	{"no such instance", StudyFilter{Instances: []dicom.UID{"1.3.1"}}, nil},
 	{"UID of another patient", StudyFilter{UIDs: []dicom.UID{"1.2"}, PatientID: TextFilter{Text: "P1"}}, nil},
 }
 
@@ -137,7 +145,12 @@ func TestStudiesNotIndexedYet(t *testing.T) {
 		if got, want := uids(t, s, StudyFilter{}), []string{"1.3", "1.2", "1.1"}; !slices.Equal(got, want) {
 			t.Errorf("%s: got %v, want %v", state, got, want)
 		}
-		for study, err := range s.Studies(context.Background(), StudyFilter{UIDs: []dicom.UID{"1.1"}}) {
+		for _, f := range []StudyFilter{{UIDs: []dicom.UID{"1.1"}}, {Series: []dicom.UID{"1.1.1"}}, {Series: []dicom.UID{"1.1.2"}}, {Instances: []dicom.UID{"1.1.2.1"}}} {
+			if got := uids(t, s, f); !slices.Equal(got, []string{"1.1"}) {
+				t.Errorf("%s: %+v: got %v", state, f, got)
+			}
+		}
+		for study, err := range s.Studies(context.Background(), StudyFilter{Series: []dicom.UID{"1.1.1"}}) {
 			if err != nil || study.Series != 2 || study.Instances != 2 || !slices.Equal(study.Modalities, []string{"CT", "SR"}) || study.Newest.SOPInstanceUID != "1.1.2.1" {
 				t.Errorf("%s: %+v, %v", state, study, err)
 			}
@@ -201,21 +214,26 @@ func TestStudiesAfterEviction(t *testing.T) {
 	if n := countKeys(t, s)[kindPatientID]; n != 3 {
 		t.Errorf("%d studies by Patient ID", n)
 	}
+	if got := uids(t, s, StudyFilter{Series: []dicom.UID{"1.3.1"}}); len(got) != 0 {
+		t.Errorf("an evicted series: got %v", got)
+	}
 }
 
-// An index that was written before there were keys of arrival gets them when it is opened.
-func TestIndexWithoutArrivals(t *testing.T) {
+// An index of an earlier format gets the keys that it lacks when it is opened.
+func TestUpgradedIndex(t *testing.T) {
 	dir := t.TempDir()
 	s := openSpool(t, dir, small())
-	for n := range fillBatch + 10 {
+	const n = 300
+	for i := range n {
 		d := ward[0]
-		d.study, d.series, d.sop = fmt.Sprint("2.", n), fmt.Sprint("2.", n, ".1"), fmt.Sprint("2.", n, ".1.1")
+		d.study, d.series, d.sop = fmt.Sprint("2.", i), fmt.Sprint("2.", i, ".1"), fmt.Sprint("2.", i, ".1.1")
 		mustSend(t, s, d.object(t))
 	}
 	flush(t, s)
+	before := countKeys(t, s)
 	err := s.adjust(func(tx *tx) error {
-		tx.delete(metaKey(metaArrivals))
-		return errors.Join(deleteAll(tx, kindArrival), deleteAll(tx, kindPatientID))
+		tx.set(metaKey(metaFormat), []byte{1})
+		return errors.Join(deleteAll(tx, kindArrival), deleteAll(tx, kindPatientID), deleteAll(tx, kindSOP), deleteAll(tx, kindSeriesStudy))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -228,9 +246,23 @@ func TestIndexWithoutArrivals(t *testing.T) {
 	}
 	s = openSpool(t, dir, small())
 	for _, f := range []StudyFilter{{}, {PatientID: TextFilter{Text: "P", Prefix: true}}} {
-		if got := uids(t, s, f); len(got) != fillBatch+10 {
+		if got := uids(t, s, f); len(got) != n {
 			t.Errorf("%+v: %d studies", f, len(got))
 		}
+	}
+	for _, f := range []StudyFilter{{Series: []dicom.UID{"2.7.1"}}, {Instances: []dicom.UID{"2.7.1.1"}}} {
+		if got := uids(t, s, f); !slices.Equal(got, []string{"2.7"}) {
+			t.Errorf("%+v: got %v", f, got)
+		}
+	}
+	if found, err := s.LookupSOP("2.7.1.1"); err != nil || len(found) != 1 || found[0].StudyInstanceUID != "2.7" {
+		t.Errorf("%+v, %v", found, err)
+	}
+	if now := countKeys(t, s); !maps.Equal(now, before) {
+		t.Errorf("keys by kind %v, before the upgrade %v", now, before)
+	}
+	if err := s.ledger.load(s.db); err != nil || s.ledger.format != formatVersion {
+		t.Errorf("format %d, %v", s.ledger.format, err)
 	}
 }
 

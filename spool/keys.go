@@ -18,6 +18,8 @@ import (
 //	g segment4 offset8            iid8: which instance a record belongs to
 //	s study8                      study: UID, counts, newest instance, text keys (tree.go)
 //	e study8 series8              series: UID, count, newest instance
+//	o sop8 study8 series8         empty: where a SOP Instance UID is known, that of a u key (byuid.go)
+//	f series8 study8              empty: studies by Series Instance UID (byuid.go)
 //	x study8 series8 iid8         empty: stored instances of a series in order of arrival
 //	p patient8 study8             empty: studies by Patient ID (0010,0020)
 //	n name 0 study8               empty: studies by Patient's Name (0010,0010), folded, at most 64 bytes
@@ -34,26 +36,28 @@ import (
 //	l segment4                    checkpoint and use of a segment (ledger.go)
 //	m name                        counters of the ledger (ledger.go)
 const (
-	kindEntry     = 'i'
-	kindVersions  = 'u'
-	kindPlace     = 'g'
-	kindStudy     = 's'
-	kindSeries    = 'e'
-	kindTree      = 'x'
-	kindPatient   = 'p'
-	kindName      = 'n'
-	kindAccession = 'a'
-	kindDate      = 'd'
-	kindPatientID = 'b'
-	kindArrival   = 'r'
-	kindJob       = 'j'
-	kindReady     = 'q'
-	kindWaiting   = 'w'
-	kindParked    = 'k'
-	kindChange    = 'c'
-	kindTombstone = 't'
-	kindSegment   = 'l'
-	kindMeta      = 'm'
+	kindEntry       = 'i'
+	kindVersions    = 'u'
+	kindPlace       = 'g'
+	kindStudy       = 's'
+	kindSeries      = 'e'
+	kindSOP         = 'o'
+	kindSeriesStudy = 'f'
+	kindTree        = 'x'
+	kindPatient     = 'p'
+	kindName        = 'n'
+	kindAccession   = 'a'
+	kindDate        = 'd'
+	kindPatientID   = 'b'
+	kindArrival     = 'r'
+	kindJob         = 'j'
+	kindReady       = 'q'
+	kindWaiting     = 'w'
+	kindParked      = 'k'
+	kindChange      = 'c'
+	kindTombstone   = 't'
+	kindSegment     = 'l'
+	kindMeta        = 'm'
 )
 
 // hash8 is the fixed-length stand-in for a UID or patient ID in keys.
@@ -93,6 +97,14 @@ func versionsKey(k identity) []byte {
 	b = append(b, k.study[:]...)
 	b = append(b, k.series[:]...)
 	return append(b, k.sop...)
+}
+
+// identityOfKey takes a u key apart.
+func identityOfKey(key []byte) (k identity, ok bool) {
+	if len(key) < 17 {
+		return k, false
+	}
+	return identity{study: hash8(key[1:]), series: hash8(key[9:]), sop: dicom.UID(key[17:])}, true
 }
 
 func placeKey(segmentID segment.ID, offset int64) []byte {

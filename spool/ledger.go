@@ -17,6 +17,7 @@ type ledger struct {
 	totals       totals
 	destinations map[string]*destinationTotals
 	segments     map[segment.ID]*segmentUse
+	format       byte // of the index as it was loaded; 0 of a new one
 }
 
 // totals is the value of "m totals", in this order, 8 bytes each.
@@ -60,12 +61,11 @@ type segmentUse struct {
 const (
 	metaTotals      = "totals"
 	metaFormat      = "format"
-	metaArrivals    = "arrivals"
 	metaDestination = "d"
 )
 
-// formatVersion is the version of the index as a whole, under "m format".
-const formatVersion = 1
+// formatVersion is the version of the index as a whole, under "m format". Earlier ones are upgraded (upgrade.go).
+const formatVersion = 2
 
 func newLedger() *ledger {
 	return &ledger{destinations: map[string]*destinationTotals{}, segments: map[segment.ID]*segmentUse{}}
@@ -137,9 +137,10 @@ func (l *ledger) loadMeta(name string, value []byte) error {
 	case name == metaTotals:
 		return l.totals.decode(value)
 	case name == metaFormat:
-		if len(value) != 1 || value[0] != formatVersion {
+		if len(value) != 1 || value[0] == 0 || value[0] > formatVersion {
 			return fmt.Errorf("index has format %x, this program knows %d: rebuild it", value, formatVersion)
 		}
+		l.format = value[0]
 	case len(name) > 1 && name[:1] == metaDestination:
 		d := decoder{b: value}
 		c := &destinationTotals{int64(d.uint64()), int64(d.uint64()), int64(d.uint64()), int64(d.uint64())}

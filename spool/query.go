@@ -42,14 +42,8 @@ func (s *Spool) Lookup(study, series, sop dicom.UID) ([]Instance, error) {
 		return in.SOPInstanceUID == sop && in.SeriesInstanceUID == series && in.StudyInstanceUID == study
 	})
 	err := s.db.View(func(txn *badger.Txn) error {
-		vs, err := readVersions(txn, k)
-		for _, v := range vs {
-			in, err := readEntry(txn, v.id)
-			if err != nil {
-				return err
-			}
-			found = append(found, *in)
-		}
+		var err error
+		found, err = readInstances(txn, k)
 		return err
 	})
 	if err != nil {

@@ -322,7 +322,7 @@ func (o *mergeOp) keepCustody(t *tx) error {
 	if err != nil {
 		return err
 	}
-	t.set(versionsKey(k), appendVersions(nil, setVersion(vs, in.version())))
+	t.putVersions(k, len(vs) > 0, setVersion(vs, in.version()))
 	t.set(entryKey(in.ID), appendEntry(nil, in))
 	t.set(tombstoneKey(in), nil)
 	for destination, r := range o.jobs {

@@ -151,7 +151,7 @@ func (s *Spool) openParts(openSegments openPayloads) (err error) {
 	if err := s.markFormat(); err != nil {
 		return err
 	}
-	if err := fillArrivals(s.db); err != nil {
+	if err := s.upgradeIndex(); err != nil {
 		return err
 	}
 	s.ids.raise(InstanceID(s.ledger.snapshot().highest))

@@ -17,7 +17,7 @@ func (o *storedOp) apply(t *tx) error {
 	if err != nil {
 		return err
 	}
-	t.set(versionsKey(k), appendVersions(nil, setVersion(vs, in.version())))
+	t.putVersions(k, len(vs) > 0, setVersion(vs, in.version()))
 	t.set(entryKey(in.ID), appendEntry(make([]byte, 0, 256+len(in.Metadata.Elements)*24), in))
 	t.set(placeKey(in.location.Segment, in.location.Offset), appendID(nil, in.ID))
 	if err := t.addToTree(in); err != nil {
@@ -92,11 +92,7 @@ func (s *Spool) purge(t *tx, in *Instance, k identity) error {
 	if err != nil {
 		return err
 	}
-	if vs = withoutVersion(vs, in.ID); len(vs) == 0 {
-		t.delete(versionsKey(k))
-	} else {
-		t.set(versionsKey(k), appendVersions(nil, vs))
-	}
+	t.putVersions(k, true, withoutVersion(vs, in.ID))
 	for _, j := range in.jobs {
 		r, ok, err := readJob(t.txn, in.ID, j.destination)
 		if err != nil {

@@ -162,11 +162,24 @@ func (f TextFilter) match(text string) bool {
 // name each component group by itself. That selects too much rather than too little: whoever needs it exactly compares again.
 type StudyFilter struct {
 	UIDs            []dicom.UID // any of these Study Instance UIDs
+	Series          []dicom.UID // with any of these Series Instance UIDs
+	Instances       []dicom.UID // with any of these SOP Instance UIDs
 	PatientID       TextFilter  // (0010,0020)
 	PatientName     TextFilter  // (0010,0010)
 	AccessionNumber TextFilter  // (0008,0050)
 	DateFrom        string      // (0008,0020), YYYYMMDD, inclusive; empty: open
 	DateTo          string
+}
+
+// identified tells whether UIDs name what is asked for.
+func (f *StudyFilter) identified() bool { return len(f.UIDs)+len(f.Series)+len(f.Instances) > 0 }
+
+// names tells whether an instance has the UIDs of what is asked for below the study.
+func (f *StudyFilter) names(in *Instance) bool {
+	if len(f.Instances) > 0 {
+		return slices.Contains(f.Instances, in.SOPInstanceUID)
+	}
+	return slices.Contains(f.Series, in.SeriesInstanceUID)
 }
 
 // matches tells whether a study with these text keys, as textKeys makes them, is selected.

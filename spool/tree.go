@@ -151,6 +151,7 @@ func (t *tx) addToTree(in *Instance) error {
 	if series.instances == 0 {
 		study.series++
 		series.first = ms
+		t.set(seriesStudyKey(k.series, k.study), nil)
 	}
 	if study.instances == 0 {
 		t.arrive(k.study, study, ms)
@@ -278,6 +279,7 @@ func (t *tx) finishTree() {
 			t.set(seriesKey(id.study, id.series), r.append(nil))
 		} else {
 			t.delete(seriesKey(id.study, id.series))
+			t.delete(seriesStudyKey(id.series, id.study))
 		}
 	}
 }

@@ -26,6 +26,7 @@ type Implementation interface {
 
 	Instance(id spool.InstanceID) (spool.Instance, error)
 	Lookup(study, series, sop dicom.UID) ([]spool.Instance, error)
+	LookupSOP(sop dicom.UID) ([]spool.Instance, error)
 	Claim(destination string, limit int) ([]spool.Job, error)
 	Ready(destination string) <-chan struct{}
 	Complete(outcomes ...spool.Outcome) error
@@ -143,6 +144,9 @@ func storesBytes(s *suite) {
 		found, err := s.Lookup(dicom.UID(o.StudyInstanceUID), dicom.UID(o.SeriesInstanceUID), dicom.UID(o.SOPInstanceUID))
 		if err != nil || len(found) != 1 || found[0].ID != in.ID {
 			s.Fatalf("%v, %v", found, err)
+		}
+		if found, err = s.LookupSOP(dicom.UID(o.SOPInstanceUID)); err != nil || len(found) != 1 || found[0].ID != in.ID {
+			s.Fatalf("by SOP Instance UID alone: %v, %v", found, err)
 		}
 		s.reopen()
 	}

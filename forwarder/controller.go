@@ -45,6 +45,8 @@ const (
 	forgetAfter    = time.Minute     // without load; the network may be another by then
 	ceilingMemory  = 2 * time.Minute // how long a destination's "no more" is believed
 	sampleInterval = 300 * time.Millisecond
+	hurryInterval  = 100 * time.Millisecond // while no trial has failed yet
+	hurryAnswers   = 4                      // by each association, that such a short interval means something
 )
 
 func newController(bound int) *controller {
@@ -80,6 +82,16 @@ func (c *controller) bound(now time.Time) int {
 		return min(c.max, c.ceiling)
 	}
 	return c.max
+}
+
+// interval returns how long to measure for the next sample, given the answers
+// that each association has had since the last one. At first, where every
+// step may double the goodput, it is kept short if it sees enough of them.
+func (c *controller) interval(answers int) time.Duration {
+	if c.ramping && answers >= hurryAnswers {
+		return hurryInterval
+	}
+	return sampleInterval
 }
 
 // refused records that the destination, with open associations of ours

@@ -53,11 +53,25 @@ func TestControllerClimbsQuickly(t *testing.T) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	began := now
 	for c.level < 32 && now.Sub(began) < time.Minute {
-		now = now.Add(sampleInterval)
+		now = now.Add(c.interval(hurryAnswers))
 		c.sample(now, float64(c.level)*1e6, true)
 	}
-	if took := now.Sub(began); took > 3*time.Second {
+	if took := now.Sub(began); took > time.Second {
 		t.Errorf("took %v from %d associations to 32", took, initialLevel)
+	}
+}
+
+func TestControllerHurriesWhileItCanTell(t *testing.T) {
+	c := newController(8)
+	if got := c.interval(hurryAnswers - 1); got != sampleInterval {
+		t.Errorf("with few answers a sample takes %v, want %v", got, sampleInterval)
+	}
+	if got := c.interval(hurryAnswers); got != hurryInterval {
+		t.Errorf("at first a sample takes %v, want %v", got, hurryInterval)
+	}
+	simulate(c, 20, func(int) float64 { return 1e6 }) // more associations bring nothing
+	if got := c.interval(hurryAnswers); got != sampleInterval {
+		t.Errorf("after a trial that failed a sample takes %v, want %v", got, sampleInterval)
 	}
 }
 

@@ -58,6 +58,7 @@ type courier struct {
 	answerTook   time.Duration // to the last association request that nothing held up
 	sampledAt    time.Time
 	sampledBytes int64
+	answers      int     // of success since then
 	goodput      float64 // bytes per second, smoothed
 
 	ledger ledger
@@ -349,16 +350,19 @@ func (c *courier) measure(now time.Time) time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.open == 0 && c.goodput == 0 {
-		c.sampledAt, c.sampledBytes = now, c.sent.Load()
+		c.sampledAt, c.sampledBytes, c.answers = now, c.sent.Load(), 0
 		return time.Time{}
 	}
 	elapsed := now.Sub(c.sampledAt)
-	if elapsed < sampleInterval {
+	if elapsed < c.control.interval(c.answers/max(c.open, 1)) {
+		if elapsed < hurryInterval {
+			return c.sampledAt.Add(hurryInterval)
+		}
 		return c.sampledAt.Add(sampleInterval)
 	}
 	sent := c.sent.Load()
 	rate := float64(sent-c.sampledBytes) / elapsed.Seconds()
-	c.sampledAt, c.sampledBytes = now, sent
+	c.sampledAt, c.sampledBytes, c.answers = now, sent, 0
 	if c.goodput += smoothing * (rate - c.goodput); c.goodput < 1 {
 		c.goodput = 0
 	}
@@ -368,7 +372,7 @@ func (c *courier) measure(now time.Time) time.Time {
 		c.metrics.allowed.Set(float64(allowed))
 		c.kick()
 	}
-	return now.Add(sampleInterval)
+	return now.Add(c.control.interval(hurryAnswers))
 }
 
 // releaseFeed hands the leases of the waiting jobs back.

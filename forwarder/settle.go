@@ -128,6 +128,7 @@ func (c *courier) deliveredAs(now time.Time, e *entry, f failure, status uint16)
 		outcome = outcomeDuplicate
 	}
 	c.ledger.deliveries++
+	c.answers++
 	c.metrics.attempts[outcome].Inc()
 	c.metrics.delivered.Inc()
 	c.metrics.bytes.Add(float64(max(e.Size, 0)))

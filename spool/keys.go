@@ -31,6 +31,7 @@ import (
 //	q destination 0 class1 iid8   empty: pending jobs that may be claimed at once
 //	w destination 0 due8 class1 iid8  empty: pending jobs that wait until due (Unix milliseconds)
 //	k destination 0 iid8          empty: parked jobs
+//	v peer 0 transaction UID      ms8 and the request: a peer's enquiry about commitment (enquiry.go)
 //	c seq8                        kind1 iid8 ms8: the change sequence
 //	t evicted8(ms) iid8           empty: evicted instances by time, for bounding the custody records
 //	l segment4                    checkpoint and use of a segment (ledger.go)
@@ -54,6 +55,7 @@ const (
 	kindReady       = 'q'
 	kindWaiting     = 'w'
 	kindParked      = 'k'
+	kindEnquiry     = 'v'
 	kindChange      = 'c'
 	kindTombstone   = 't'
 	kindSegment     = 'l'

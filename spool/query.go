@@ -62,6 +62,29 @@ func appendArrived(found []Instance, arrived []*Instance) []Instance {
 	return found
 }
 
+// DeliveredEverywhere tells whether an instance had destinations and each of them has it. ErrNotFound if there is no such
+// instance.
+func (s *Spool) DeliveredEverywhere(id InstanceID) (delivered bool, err error) {
+	if _, ok := s.pending.get(id); ok {
+		return false, nil
+	}
+	err = s.db.View(func(txn *badger.Txn) error {
+		in, err := readEntry(txn, id)
+		if err != nil {
+			return err
+		}
+		for _, j := range in.jobs {
+			r, ok, err := readJob(txn, id, j.destination)
+			if err != nil || !ok || r.state != JobDelivered {
+				return err
+			}
+		}
+		delivered = len(in.jobs) > 0
+		return nil
+	})
+	return delivered, err
+}
+
 // instancesPage is how many instances Instances reads at once.
 const instancesPage = 256
 

@@ -159,6 +159,9 @@ func (r *rebuild) mergeOld() error {
 	if err == nil {
 		err = r.mergeEntries(old)
 	}
+	if err == nil {
+		err = r.mergeEnquiries(old)
+	}
 	var broken *mergeError
 	if errors.As(err, &broken) {
 		return broken.err
@@ -231,6 +234,18 @@ func (r *rebuild) mergeEntries(old *badger.DB) error {
 		})
 	})
 	return errors.Join(err, r.mergeItems(batch))
+}
+
+// mergeEnquiries takes over what peers are still to be told.
+func (r *rebuild) mergeEnquiries(old *badger.DB) error {
+	var failed error
+	err := eachEnquiry(r.ctx, old, func(e Enquiry) bool {
+		if failed = r.s.KeepEnquiry(e); failed != nil {
+			failed = &mergeError{failed}
+		}
+		return failed == nil
+	})
+	return errors.Join(failed, err)
 }
 
 // oldJobs reads what the old index has of an instance's jobs.

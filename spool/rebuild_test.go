@@ -35,6 +35,9 @@ func fillForRebuild(t *testing.T, dir string, o Options, c *clock) map[string]Jo
 			t.Fatal(i, err)
 		}
 	}
+	if err := s.KeepEnquiry(Enquiry{Peer: "CT1", TransactionUID: "1.2", Received: c.now(), Request: []byte("request")}); err != nil {
+		t.Fatal(err)
+	}
 	flush(t, s)
 	counts := s.Counts()
 	if err := s.Close(); err != nil {
@@ -73,6 +76,9 @@ func TestRebuildKeepsOutcomes(t *testing.T) {
 	}
 	if st := s.Stats(); st.Instances != 10 || st.Evicted != 3 {
 		t.Errorf("%+v", st)
+	}
+	if e, err := s.Enquiry("CT1", "1.2"); err != nil || string(e.Request) != "request" {
+		t.Errorf("%+v, %v", e, err)
 	}
 	if _, err := s.Changes(0, 1); err != ErrChangesPruned {
 		t.Error(err)

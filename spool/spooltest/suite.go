@@ -35,6 +35,11 @@ type Implementation interface {
 	Redrive(ctx context.Context, f spool.JobFilter, reason string) (int, error)
 	Drop(ctx context.Context, f spool.JobFilter, reason string) (int, error)
 	Counts() map[string]spool.JobCounts
+	DeliveredEverywhere(id spool.InstanceID) (bool, error)
+	KeepEnquiry(e spool.Enquiry) error
+	ForgetEnquiry(peer string, transaction dicom.UID) error
+	Enquiry(peer string, transaction dicom.UID) (spool.Enquiry, error)
+	Enquiries(ctx context.Context) iter.Seq2[spool.Enquiry, error]
 	Changes(after uint64, limit int) ([]spool.Change, error)
 	Studies(ctx context.Context, f spool.StudyFilter) iter.Seq2[spool.Study, error]
 	SeriesOf(ctx context.Context, study dicom.UID) iter.Seq2[spool.Series, error]
@@ -61,6 +66,8 @@ func Run(t *testing.T, open Factory) {
 		{"parks, redrives and drops", parksAndDrops},
 		{"counts changes without gaps", countsChanges},
 		{"finds studies, series and instances", findsStudies},
+		{"tells what was delivered", tellsDelivered},
+		{"keeps enquiries", keepsEnquiries},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := &suite{T: t, dir: t.TempDir(), open: open, template: synth.NewTemplate(4000, 1)}

@@ -199,6 +199,13 @@ func TestFind(t *testing.T) {
 		{"relational: series of everybody", StudyRootFind, relational, object{"QueryRetrieveLevel": "SERIES", "Modality": "CT", "SeriesInstanceUID": ""}, dicom.TagSeriesInstanceUID, []string{"1.1.1", "1.2.1"}},
 		{"relational: images of a patient", PatientRootFind, relational, object{"QueryRetrieveLevel": "IMAGE", "PatientID": "P1", "SOPInstanceUID": ""}, dicom.TagSOPInstanceUID, []string{"1.1.1.1", "1.1.1.2", "1.1.2.1", "1.2.1.1"}},
 		{"relational: an image by UID", StudyRootFind, relational, object{"QueryRetrieveLevel": "IMAGE", "SOPInstanceUID": "1.2.1.1"}, dicom.TagSOPInstanceUID, []string{"1.2.1.1"}},
+		{"relational: a series by UID", StudyRootFind, relational, object{"QueryRetrieveLevel": "SERIES", "SeriesInstanceUID": `1.1.2\2.1.1`}, dicom.TagSeriesInstanceUID, []string{"1.1.2", "2.1.1"}},
+		{"relational: images of a series", StudyRootFind, relational, object{"QueryRetrieveLevel": "IMAGE", "SeriesInstanceUID": "1.1.1", "SOPInstanceUID": ""}, dicom.TagSOPInstanceUID, []string{"1.1.1.1", "1.1.1.2"}},
+		{"relational: images by UID", StudyRootFind, relational, object{"QueryRetrieveLevel": "IMAGE", "SOPInstanceUID": `2.1.1.1\1.1.1.2\1.1.1.2\9`}, dicom.TagSOPInstanceUID, []string{"1.1.1.2", "2.1.1.1"}},
+		{"relational: an image of another series", StudyRootFind, relational, object{"QueryRetrieveLevel": "IMAGE", "SeriesInstanceUID": "1.2.1", "SOPInstanceUID": "1.1.1.1"}, dicom.TagSOPInstanceUID, nil},
+		{"relational: studies with a modality", StudyRootFind, relational, object{"QueryRetrieveLevel": "IMAGE", "Modality": "SR", "SOPInstanceUID": ""}, dicom.TagSOPInstanceUID, []string{"1.1.2.1"}},
+		{"modality with wildcards", StudyRootFind, nil, object{"QueryRetrieveLevel": "STUDY", "ModalitiesInStudy": "M*", "StudyInstanceUID": ""}, dicom.TagStudyInstanceUID, []string{"2.1"}},
+		{"modality on a day", StudyRootFind, nil, object{"QueryRetrieveLevel": "STUDY", "ModalitiesInStudy": "CT", "StudyDate": "20240101", "StudyInstanceUID": ""}, dicom.TagStudyInstanceUID, []string{"1.1"}},
 		{"patients", PatientRootFind, nil, object{"QueryRetrieveLevel": "PATIENT", "PatientID": ""}, dicom.TagPatientID, []string{"P1", "P2"}},
 		{"patients by name", PatientRootFind, nil, object{"QueryRetrieveLevel": "PATIENT", "PatientName": "W*", "PatientID": ""}, dicom.TagPatientID, []string{"P1"}},
 		{"studies of a patient", PatientRootFind, nil, object{"QueryRetrieveLevel": "STUDY", "PatientID": "P1", "StudyInstanceUID": ""}, dicom.TagStudyInstanceUID, []string{"1.1", "1.2"}},
@@ -254,6 +261,36 @@ func TestAnswers(t *testing.T) {
 		}
 		if want := row.charset; want != "" && ids[0].CharacterSet != want || ids[0].CharacterSet == "" {
 			t.Errorf("%s: character set %q", row.name, ids[0].CharacterSet)
+		}
+	}
+}
+
+// Of an instance with several versions the last is found, and all of them count as one.
+func TestVersionsAreOneInstance(t *testing.T) {
+	s := patients(t)
+	changed := object{"StudyInstanceUID": "2.1", "SeriesInstanceUID": "2.1.1", "SOPInstanceUID": "2.1.1.1", "Modality": "MR", "SOPClassUID": ctImage, "PatientID": "P2", "InstanceNumber": "7"}
+	store(t, s, "", changed)
+	scp := newSCP(t, s)
+	keys := object{"PatientID": "P2", "StudyInstanceUID": "2.1", "NumberOfPatientRelatedSeries": "", "NumberOfPatientRelatedInstances": "", "NumberOfStudyRelatedSeries": "", "NumberOfStudyRelatedInstances": ""}
+	levels := []object{{"QueryRetrieveLevel": "STUDY"}, {"QueryRetrieveLevel": "SERIES", "SeriesInstanceUID": "2.1.1", "NumberOfSeriesRelatedInstances": ""},
+		{"QueryRetrieveLevel": "IMAGE", "SeriesInstanceUID": "2.1.1", "SOPInstanceUID": "2.1.1.1", "InstanceNumber": "", "NumberOfSeriesRelatedInstances": ""}}
+	for _, level := range levels {
+		for k, v := range keys {
+			level[k] = v
+		}
+		ids, _ := ask(t, scp, Caller{}, PatientRootFind, "", level)
+		if len(ids) != 1 {
+			t.Fatalf("%s: %d matches", level["QueryRetrieveLevel"], len(ids))
+		}
+		for keyword := range level {
+			tag, _ := dicom.TagByKeyword(keyword)
+			want := "1"
+			if keyword == "InstanceNumber" {
+				want = "7"
+			}
+			if got := ids[0].Find(tag).Values; level[keyword] == "" && !slices.Equal(got, []string{want}) {
+				t.Errorf("%s: %s is %v", level["QueryRetrieveLevel"], keyword, got)
+			}
 		}
 	}
 }

@@ -25,9 +25,8 @@ type query struct {
 	asked    []Attribute
 	tests    []test
 	filter   spool.StudyFilter
-	series   []dicom.UID // if not empty, only these
-	partly   bool        // an optional key is not supported: matches are FF01
-	keyNames []string    // for the log: keywords of the keys that narrow the query
+	partly   bool     // an optional key is not supported: matches are FF01
+	keyNames []string // for the log: keywords of the keys that narrow the query
 }
 
 // test is a key that has to match.
@@ -170,8 +169,15 @@ func (q *query) joinMoments(id *Identifier) (map[dicom.Tag]bool, error) {
 func (q *query) narrow(id *Identifier, x extensions) {
 	f := &q.filter
 	f.UIDs = uidsOf(id.Find(dicom.TagStudyInstanceUID))
+	modality := id.Find(tagModalitiesInStudy)
 	if q.level >= LevelSeries {
-		q.series = uidsOf(id.Find(dicom.TagSeriesInstanceUID))
+		f.Series = uidsOf(id.Find(dicom.TagSeriesInstanceUID))
+		if m := id.Find(dicom.TagModality); m != nil && !m.isUniversal() {
+			modality = m
+		}
+	}
+	if q.level == LevelImage {
+		f.Instances = uidsOf(id.Find(dicom.TagSOPInstanceUID))
 	}
 	f.PatientID = textFilter(id.Find(dicom.TagPatientID))
 	if q.level == LevelPatient {
@@ -179,6 +185,7 @@ func (q *query) narrow(id *Identifier, x extensions) {
 	} else {
 		f.AccessionNumber = textFilter(id.Find(dicom.TagAccessionNumber))
 		f.DateFrom, f.DateTo = dateRange(id.Find(dicom.TagStudyDate))
+		f.Modalities = literals(modality)
 	}
 	if !x.fuzzy {
 		f.PatientName = nameFilter(id.Find(dicom.TagPatientName))
@@ -203,6 +210,22 @@ func textFilter(a *Attribute) spool.TextFilter {
 	}
 	prefix, whole := literalPrefix(a.Values[0])
 	return spool.TextFilter{Text: prefix, Prefix: !whole}
+}
+
+// literals are the values of a key that has no wildcards and is not universal.
+func literals(a *Attribute) (values []string) {
+	if a == nil || a.isUniversal() {
+		return nil
+	}
+	for _, v := range a.Values {
+		if strings.ContainsAny(v, "*?") {
+			return nil
+		}
+		if v != "" {
+			values = append(values, v)
+		}
+	}
+	return values
 }
 
 // nameFilter looks a name up by the begin of one component group: the index holds the groups with the empty components

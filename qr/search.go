@@ -20,6 +20,8 @@ type Index interface {
 	SeriesOf(ctx context.Context, study dicom.UID) iter.Seq2[spool.Series, error]
 	// Latest yields the instances of a series, each in the version received last.
 	Latest(ctx context.Context, study, series dicom.UID) iter.Seq2[spool.Instance, error]
+	// Lookup returns the versions of an instance, oldest first, evicted ones included.
+	Lookup(study, series, sop dicom.UID) ([]spool.Instance, error)
 	// Open opens an instance.
 	Open(id spool.InstanceID) (*spool.Reader, error)
 }
@@ -90,7 +92,7 @@ func (s *search) descend(e *entity) error {
 		if err != nil {
 			return err
 		}
-		if series.SeriesInstanceUID == "" || len(s.series) > 0 && !slices.Contains(s.series, series.SeriesInstanceUID) {
+		if series.SeriesInstanceUID == "" || len(s.filter.Series) > 0 && !slices.Contains(s.filter.Series, series.SeriesInstanceUID) {
 			continue
 		}
 		if err := s.examineSeries(&entity{search: s, study: e.study, series: &series, in: &series.Newest}); err != nil {
@@ -107,7 +109,7 @@ func (s *search) examineSeries(e *entity) error {
 	if s.level == LevelSeries {
 		return s.emit(e)
 	}
-	for in, err := range s.index.Latest(s.ctx, e.study.StudyInstanceUID, e.series.SeriesInstanceUID) {
+	for in, err := range s.instances(e.study.StudyInstanceUID, e.series.SeriesInstanceUID) {
 		if err != nil {
 			return err
 		}
@@ -120,6 +122,33 @@ func (s *search) examineSeries(e *entity) error {
 		}
 	}
 	return nil
+}
+
+// lookedUp is how many SOP Instance UIDs are looked up one by one; for more a series is walked.
+const lookedUp = 64
+
+// instances yields those of a series that may match: of an image that is asked for by its UID, the series need not be walked.
+func (s *search) instances(study, series dicom.UID) iter.Seq2[spool.Instance, error] {
+	uids := s.filter.Instances
+	if len(uids) == 0 || len(uids) > lookedUp {
+		return s.index.Latest(s.ctx, study, series)
+	}
+	return func(yield func(spool.Instance, error) bool) {
+		for i, uid := range uids {
+			if slices.Contains(uids[:i], uid) {
+				continue
+			}
+			found, err := s.index.Lookup(study, series, uid)
+			found = slices.DeleteFunc(found, func(in spool.Instance) bool { return in.State != spool.InstanceStored })
+			switch {
+			case err != nil:
+				yield(spool.Instance{}, err)
+				return
+			case len(found) > 0 && !yield(found[len(found)-1], nil):
+				return
+			}
+		}
+	}
 }
 
 func (s *search) passes(e *entity, from, to Level) bool {

@@ -15,9 +15,9 @@ type indexRange struct {
 	from   []byte
 }
 
-// ranges lists the parts of the indexes that could answer the filter.
-func (q *studyQuery) ranges() []indexRange {
-	var out []indexRange
+// ranges lists the parts of the indexes that could answer the filter, each by itself.
+func (q *studyQuery) ranges() [][]indexRange {
+	var out [][]indexRange
 	for _, c := range [...]struct {
 		kind byte
 		text TextFilter
@@ -29,16 +29,29 @@ func (q *studyQuery) ranges() []indexRange {
 		if !c.text.Prefix {
 			prefix = append(prefix, 0)
 		}
-		out = append(out, indexRange{prefix: prefix, from: prefix})
+		out = append(out, []indexRange{{prefix: prefix, from: prefix}})
 	}
-	if q.filter.dated() {
-		r := indexRange{prefix: []byte{kindDate}, from: append([]byte{kindDate}, q.filter.DateFrom...)}
-		if q.filter.DateTo != "" {
-			r.until = append(append([]byte{kindDate}, q.filter.DateTo...), 1) // behind the 0 that ends the date
+	if len(q.filter.Modalities) > 0 {
+		many := modalityPrefix("")
+		r := []indexRange{{prefix: many, from: many}}
+		for _, m := range q.filter.Modalities {
+			r = append(r, q.dateRange(modalityPrefix(m)))
 		}
 		out = append(out, r)
 	}
+	if q.filter.dated() {
+		out = append(out, []indexRange{q.dateRange([]byte{kindDate})})
+	}
 	return out
+}
+
+// dateRange is the part of the keys under a prefix that the filter's dates name; keys go on with a date.
+func (q *studyQuery) dateRange(prefix []byte) indexRange {
+	r := indexRange{prefix: prefix, from: append(slices.Clip(prefix), q.filter.DateFrom...)}
+	if q.filter.DateTo != "" {
+		r.until = append(append(slices.Clip(prefix), q.filter.DateTo...), 1) // behind the 0 that ends the date
+	}
+	return r
 }
 
 // candidates finds the studies that the most selective index names. It looks into each of the indexes a little, then
@@ -90,26 +103,35 @@ func (q *studyQuery) identified() (ids map[hash8]bool, err error) {
 	return ids, err
 }
 
-// collect reads a range of an index up to a number of keys; complete tells that there are no more.
-func (s *Spool) collect(r indexRange, limit int) (ids map[hash8]bool, complete bool, err error) {
-	ids, complete = make(map[hash8]bool), true
+// collect reads ranges of an index up to a number of keys; complete tells that there are no more.
+func (s *Spool) collect(ranges []indexRange, limit int) (ids map[hash8]bool, complete bool, err error) {
+	ids = make(map[hash8]bool)
 	n := 0
 	err = s.db.View(func(txn *badger.Txn) error {
-		return scan(txn, r.prefix, r.from, false, func(key, _ []byte) (bool, error) {
-			if r.until != nil && bytes.Compare(key, r.until) >= 0 {
-				return false, nil
+		for _, r := range ranges {
+			if err := r.collect(txn, ids, &n, limit); err != nil {
+				return err
 			}
-			if n++; n > limit {
-				complete = false
-				return false, nil
-			}
-			if id, ok := studyOfKey(key); ok {
-				ids[id] = true
-			}
-			return true, nil
-		})
+		}
+		return nil
 	})
-	return ids, complete, err
+	return ids, n <= limit, err
+}
+
+// collect adds the studies of a range until more than limit keys, of which *n have been read before, are read.
+func (r *indexRange) collect(txn *badger.Txn, ids map[hash8]bool, n *int, limit int) error {
+	return scan(txn, r.prefix, r.from, false, func(key, _ []byte) (bool, error) {
+		if r.until != nil && bytes.Compare(key, r.until) >= 0 {
+			return false, nil
+		}
+		if *n++; *n > limit {
+			return false, nil
+		}
+		if id, ok := studyOfKey(key); ok {
+			ids[id] = true
+		}
+		return true, nil
+	})
 }
 
 // studyOfKey takes the study from the end of a key.

@@ -263,7 +263,7 @@ func (t *tx) bury(in *Instance) error {
 		return err
 	}
 	t.accountDone(in, -1)
-	if err := t.removeFromTree(in); err != nil {
+	if err := t.removeFromTree(in, stored(withoutVersion(slices.Clone(vs), in.ID))); err != nil {
 		return err
 	}
 	in.State, in.Evicted, in.Metadata = InstanceEvicted, t.now, Metadata{}

@@ -3,7 +3,9 @@ package spool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -429,5 +431,34 @@ func TestStatsAreOfWhatIsThere(t *testing.T) {
 	st := s.Stats()
 	if st.Instances != 1 || st.Bytes < int64(len(obj.Data)) || st.EvictableBytes != 0 || !st.Healthy || st.Oldest.Before(before) || st.Sequence != 1 || st.AllocatedBytes < st.Bytes {
 		t.Errorf("%+v", st)
+	}
+}
+
+// What an eviction removes fits behind what a transaction holds already, though every study has all the keys it may have.
+func TestLargestEvictionFits(t *testing.T) {
+	s := openSpool(t, t.TempDir(), small())
+	long := strings.Repeat("x", maxTextKey-4)
+	r := studyRecord{first: 1}
+	for i := range maxTextKeys {
+		kind := byte(kindPatient) // two keys each
+		if i < maxKeyDates {
+			kind = kindDate
+		}
+		r.textKeys = append(r.textKeys, fmt.Sprintf("%c%s%03d", kind, long, i))
+	}
+	for i := range maxModalities {
+		r.modalities = append(r.modalities, fmt.Sprintf("%s%02d", long[:14], i))
+	}
+	err := s.adjust(func(tx *tx) error {
+		for i := 0; !tx.full(); i++ {
+			tx.set(entryKey(InstanceID(i)), make([]byte, 100))
+		}
+		for i := range evictBatch {
+			tx.studies[hashOf(fmt.Sprint(i))] = &r
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }

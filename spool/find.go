@@ -168,7 +168,7 @@ func (q *studyQuery) read(txn *badger.Txn, p place, page *[]Study) error {
 	if err != nil || !ok {
 		return err
 	}
-	if !q.filter.matches(v.record.textKeys) ||
+	if !q.filter.matches(&v.record) ||
 		p.date != "" && p.date != q.filter.latestDate(v.record.textKeys) || p.first != 0 && p.first != v.record.first {
 		return nil
 	}
@@ -255,7 +255,7 @@ func (q *seriesQuery) page(s *Spool, prefix, start []byte) (page []Series, next 
 
 // read appends a series with what of it is not indexed.
 func (q *seriesQuery) read(txn *badger.Txn, r *seriesRecord, page []Series) ([]Series, error) {
-	out := Series{StudyInstanceUID: q.study, SeriesInstanceUID: r.uid, Instances: int(r.instances), Bytes: int64(r.bytes)}
+	out := Series{StudyInstanceUID: q.study, SeriesInstanceUID: r.uid, Instances: distinct(r.instances, r.repeats), Bytes: int64(r.bytes)}
 	if r.instances > 0 {
 		in, err := readEntry(txn, r.newest)
 		if err != nil && err != ErrNotFound {
@@ -271,8 +271,12 @@ func (q *seriesQuery) read(txn *badger.Txn, r *seriesRecord, page []Series) ([]S
 		return page, err
 	}
 	delete(q.late, id)
+	more, err := late.additional(txn)
+	if err != nil {
+		return page, err
+	}
+	out.Instances += more
 	for _, in := range late {
-		out.Instances++
 		out.Bytes += in.Size
 		if in.ID > out.Newest.ID {
 			out.Newest = *in

@@ -228,12 +228,17 @@ func TestUpgradedIndex(t *testing.T) {
 		d := ward[0]
 		d.study, d.series, d.sop = fmt.Sprint("2.", i), fmt.Sprint("2.", i, ".1"), fmt.Sprint("2.", i, ".1.1")
 		mustSend(t, s, d.object(t))
+		if i%100 == 7 {
+			d.accession = "changed"
+			mustSend(t, s, d.object(t))
+		}
 	}
 	flush(t, s)
 	before := countKeys(t, s)
 	err := s.adjust(func(tx *tx) error {
 		tx.set(metaKey(metaFormat), []byte{1})
-		return errors.Join(deleteAll(tx, kindArrival), deleteAll(tx, kindPatientID), deleteAll(tx, kindSOP), deleteAll(tx, kindSeriesStudy))
+		return errors.Join(deleteAll(tx, kindArrival), deleteAll(tx, kindPatientID), deleteAll(tx, kindSOP), deleteAll(tx, kindSeriesStudy),
+			deleteAll(tx, kindModality), withoutRepeats(tx, kindStudy), withoutRepeats(tx, kindSeries))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -255,7 +260,12 @@ func TestUpgradedIndex(t *testing.T) {
 			t.Errorf("%+v: got %v", f, got)
 		}
 	}
-	if found, err := s.LookupSOP("2.7.1.1"); err != nil || len(found) != 1 || found[0].StudyInstanceUID != "2.7" {
+	checkCounts(t, s, "2.6", 1, 1)
+	checkCounts(t, s, "2.7", 1, 1)
+	if got := uids(t, s, StudyFilter{Modalities: []string{"CT"}}); len(got) != n {
+		t.Errorf("%d studies by modality", len(got))
+	}
+	if found, err := s.LookupSOP("2.7.1.1"); err != nil || len(found) != 2 || found[0].StudyInstanceUID != "2.7" {
 		t.Errorf("%+v, %v", found, err)
 	}
 	if now := countKeys(t, s); !maps.Equal(now, before) {
@@ -263,6 +273,164 @@ func TestUpgradedIndex(t *testing.T) {
 	}
 	if err := s.ledger.load(s.db); err != nil || s.ledger.format != formatVersion {
 		t.Errorf("format %d, %v", s.ledger.format, err)
+	}
+}
+
+// withoutRepeats takes from records of studies or series the count that an earlier format did not have.
+func withoutRepeats(tx *tx, kind byte) error {
+	var writes []write
+	err := scan(tx.txn, []byte{kind}, nil, true, func(key, value []byte) (bool, error) {
+		writes = append(writes, write{slices.Clone(key), slices.Clone(value[:len(value)-1])})
+		return true, nil
+	})
+	for _, w := range writes {
+		tx.set(w.key, w.value)
+	}
+	return err
+}
+
+// checkCounts compares the counts of a study that has its instances in one series.
+func checkCounts(t testing.TB, s *Spool, study dicom.UID, series, instances int) {
+	t.Helper()
+	found := 0
+	for got, err := range s.Studies(context.Background(), StudyFilter{UIDs: []dicom.UID{study}}) {
+		if found++; err != nil || got.Series != series || got.Instances != instances {
+			t.Errorf("%s: %d series and %d instances, want %d and %d; %v", study, got.Series, got.Instances, series, instances, err)
+		}
+	}
+	sum := 0
+	for got, err := range s.SeriesOf(context.Background(), study) {
+		if sum += got.Instances; err != nil {
+			t.Error(err)
+		}
+	}
+	if (found == 0) != (instances == 0) || sum != instances {
+		t.Errorf("%s: found %d times, %d instances in its series, want %d", study, found, sum, instances)
+	}
+}
+
+// Versions of one instance are counted once, whatever comes and goes.
+func TestCountsOfVersions(t *testing.T) {
+	dir, o := t.TempDir(), small()
+	s := openSpool(t, dir, o)
+	send := func(sop, accession string) InstanceID {
+		t.Helper()
+		d := ward[0]
+		d.sop, d.accession = sop, accession
+		return mustSend(t, s, d.object(t)).Instance.ID
+	}
+	bury := func(ids ...InstanceID) {
+		t.Helper()
+		err := s.adjust(func(tx *tx) error {
+			for _, id := range ids {
+				in, err := tx.entry(id)
+				if err == nil {
+					err = tx.bury(in)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := send("1", "a")
+	other := send("2", "a")
+	flush(t, s)
+	checkCounts(t, s, "1.1", 1, 2)
+	release := holdIndex(t, s)
+	second := send("1", "b")
+	third := send("1", "c")
+	send("3", "a")
+	send("3", "b")
+	checkCounts(t, s, "1.1", 1, 3) // not indexed yet
+	release()
+	flush(t, s)
+	checkCounts(t, s, "1.1", 1, 3)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Rebuild(context.Background(), dir, o, nil); err != nil {
+		t.Fatal(err)
+	}
+	s = openSpool(t, dir, o)
+	checkCounts(t, s, "1.1", 1, 3)
+	bury(first)
+	checkCounts(t, s, "1.1", 1, 3)
+	bury(third, other)
+	checkCounts(t, s, "1.1", 1, 2)
+	send("1", "a") // the first content again: restored beside the second
+	flush(t, s)
+	checkCounts(t, s, "1.1", 1, 2)
+	bury(second)
+	checkCounts(t, s, "1.1", 1, 2)
+}
+
+// A study is found by each of its modalities on each of its dates, few or many.
+func TestStudiesByModality(t *testing.T) {
+	clock, o := newClock(), small()
+	o.Now = clock.now
+	s := openSpool(t, t.TempDir(), o)
+	mixed := ward[0] // CT on 20240101
+	mixed.series, mixed.sop, mixed.modality, mixed.date = "1.1.2", "1.1.2.1", "SR", "20240105"
+	var ids []InstanceID
+	for _, d := range append(slices.Clone(ward), mixed) {
+		clock.advance(time.Second)
+		ids = append(ids, mustSend(t, s, d.object(t)).Instance.ID)
+	}
+	for i := range 20 { // more modalities and dates than there are keys for
+		d := ward[0]
+		d.study, d.series, d.sop = "1.6", fmt.Sprint("1.6.", i), fmt.Sprint("1.6.1.", i)
+		d.modality, d.date = fmt.Sprint("M", i), fmt.Sprint(20250101+i)
+		ids = append(ids, mustSend(t, s, d.object(t)).Instance.ID)
+	}
+	flush(t, s)
+	for _, row := range []struct {
+		name   string
+		filter StudyFilter
+		want   []string
+	}{
+		{"one", StudyFilter{Modalities: []string{"MR"}}, []string{"1.2"}},
+		{"two", StudyFilter{Modalities: []string{"MR", "US"}}, []string{"1.4", "1.2"}},
+		{"common", StudyFilter{Modalities: []string{"CT"}}, []string{"1.3", "1.1"}},
+		{"of another series", StudyFilter{Modalities: []string{"SR"}}, []string{"1.1"}},
+		{"on the date of another series", StudyFilter{Modalities: []string{"SR"}, DateFrom: "20240101", DateTo: "20240101"}, []string{"1.1"}},
+		{"on another date", StudyFilter{Modalities: []string{"CT"}, DateFrom: "20240102", DateTo: "20240104"}, nil},
+		{"from a date", StudyFilter{Modalities: []string{"US"}, DateFrom: "20240404"}, []string{"1.4"}},
+		{"none", StudyFilter{Modalities: []string{"XA"}}, nil},
+		{"the last of many", StudyFilter{Modalities: []string{"M19"}}, []string{"1.6"}},
+		{"the first of many on the last date", StudyFilter{Modalities: []string{"M0"}, DateFrom: "20250120"}, []string{"1.6"}},
+	} {
+		if got := uids(t, s, row.filter); !slices.Equal(got, row.want) {
+			t.Errorf("%s: got %v, want %v", row.name, got, row.want)
+		}
+		// The index alone leads to them.
+		q := &studyQuery{s: s, ctx: context.Background(), filter: row.filter}
+		found, narrowed, err := q.candidates()
+		if err != nil || !narrowed || len(found) > len(row.want)+1 {
+			t.Errorf("%s: %d candidates, narrowed %v, %v", row.name, len(found), narrowed, err)
+		}
+	}
+	err := s.adjust(func(tx *tx) error {
+		for _, id := range ids {
+			in, err := tx.entry(id)
+			if err == nil {
+				err = tx.bury(in)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := countKeys(t, s)[kindModality]; n != 0 {
+		t.Errorf("%d keys are left", n)
 	}
 }
 
@@ -402,7 +570,7 @@ func fillStudies(s *Spool, n int, describe func(int) described) error {
 					{Tag: dicom.TagPatientID, VR: "LO", Value: []byte(d.patient)},
 				}
 				t.set(entryKey(in.ID), appendEntry(nil, in))
-				if err := t.addToTree(in); err != nil {
+				if err := t.addToTree(in, false); err != nil {
 					return err
 				}
 			}

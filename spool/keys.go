@@ -25,6 +25,7 @@ import (
 //	n name 0 study8               empty: studies by Patient's Name (0010,0010), folded, at most 64 bytes
 //	a accession 0 study8          empty: studies by Accession Number (0008,0050), folded
 //	d date 0 study8               empty: studies by Study Date (0008,0020), YYYYMMDD
+//	y modality 0 date 0 study8    empty: studies by Modality (0008,0060), folded, and Study Date (modality.go)
 //	b patient ID 0 study8         empty: studies by Patient ID in its own order, folded, for what begins with it (arrivals.go)
 //	r first8(ms) study8           empty: studies by when the first of their instances was received (arrivals.go)
 //	j iid8 destination            job: state, attempts, last error (jobrecord.go)
@@ -49,6 +50,7 @@ const (
 	kindName        = 'n'
 	kindAccession   = 'a'
 	kindDate        = 'd'
+	kindModality    = 'y'
 	kindPatientID   = 'b'
 	kindArrival     = 'r'
 	kindJob         = 'j'

@@ -17,10 +17,11 @@ func (o *storedOp) apply(t *tx) error {
 	if err != nil {
 		return err
 	}
+	repeat := stored(vs)
 	t.putVersions(k, len(vs) > 0, setVersion(vs, in.version()))
 	t.set(entryKey(in.ID), appendEntry(make([]byte, 0, 256+len(in.Metadata.Elements)*24), in))
 	t.set(placeKey(in.location.Segment, in.location.Offset), appendID(nil, in.ID))
-	if err := t.addToTree(in); err != nil {
+	if err := t.addToTree(in, repeat); err != nil {
 		return err
 	}
 	open := o.addJobs(t)

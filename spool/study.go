@@ -15,8 +15,8 @@ import (
 type Study struct {
 	StudyInstanceUID dicom.UID // empty of instances whose data set has none
 	Series           int
-	Instances        int // stored; several versions of one are counted each
-	Bytes            int64
+	Instances        int       // stored, of several versions one
+	Bytes            int64     // of all versions
 	Modalities       []string  // (0008,0060) of its series
 	FirstReceived    time.Time // of the instances that are stored
 	LastReceived     time.Time
@@ -29,9 +29,9 @@ type Study struct {
 type Series struct {
 	StudyInstanceUID  dicom.UID
 	SeriesInstanceUID dicom.UID // empty of instances whose data set has none
-	Instances         int       // stored; several versions of one are counted each
-	Bytes             int64
-	Newest            Instance // received last; stands for the series
+	Instances         int       // stored, of several versions one
+	Bytes             int64     // of all versions
+	Newest            Instance  // received last; stands for the series
 }
 
 // lateStudy is the part of a study that was not indexed when a query began.
@@ -50,6 +50,26 @@ func (l lateStudy) fresh(txn *badger.Txn) (lateStudy, error) {
 		}
 	}
 	return out, nil
+}
+
+// additional counts those that are no further version of an instance in the index, or of another of them.
+func (l lateStudy) additional(txn *badger.Txn) (n int, err error) {
+	seen := map[identity]bool{}
+	for _, in := range l {
+		k := in.identity()
+		if seen[k] {
+			continue
+		}
+		seen[k] = true
+		vs, err := readVersions(txn, k)
+		if err != nil {
+			return 0, err
+		}
+		if !stored(vs) {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // studyView is a study as one transaction sees it, with what is not indexed yet.
@@ -81,6 +101,9 @@ func viewStudy(txn *badger.Txn, id hash8, late lateStudy) (v *studyView, ok bool
 				v.record.textKeys = append(v.record.textKeys, k)
 			}
 		}
+		if m := in.Metadata.modality(); m != "" && !slices.Contains(v.record.modalities, m) {
+			v.record.modalities = append(v.record.modalities, m)
+		}
 	}
 	return v, true, nil
 }
@@ -89,7 +112,7 @@ func viewStudy(txn *badger.Txn, id hash8, late lateStudy) (v *studyView, ok bool
 func (v *studyView) study(txn *badger.Txn, id hash8) (s Study, ok bool, err error) {
 	r := &v.record
 	s = Study{
-		StudyInstanceUID: r.uid, Series: int(r.series), Instances: int(r.instances), Bytes: int64(r.bytes),
+		StudyInstanceUID: r.uid, Series: int(r.series), Instances: distinct(r.instances, r.repeats), Bytes: int64(r.bytes),
 		Modalities: r.modalities, FirstReceived: timeOfMilli(r.first), LastReceived: timeOfMilli(r.last),
 	}
 	if r.instances > 0 {
@@ -107,19 +130,20 @@ func (v *studyView) study(txn *badger.Txn, id hash8) (s Study, ok bool, err erro
 
 // addLate adds the instances that are not indexed yet, which are in order of arrival.
 func (v *studyView) addLate(txn *badger.Txn, id hash8, s *Study) error {
+	more, err := v.late.additional(txn)
+	if err != nil {
+		return err
+	}
+	s.Instances += more
 	seen := map[hash8]bool{}
 	for _, in := range v.late {
 		s.StudyInstanceUID = in.StudyInstanceUID
-		s.Instances++
 		s.Bytes += in.Size
 		if s.FirstReceived.IsZero() {
 			s.FirstReceived = in.Received
 		}
 		if in.Received.After(s.LastReceived) {
 			s.LastReceived = in.Received
-		}
-		if m := in.Metadata.modality(); m != "" && !slices.Contains(s.Modalities, m) {
-			s.Modalities = append(s.Modalities, m)
 		}
 		if in.ID > s.Newest.ID {
 			s.Newest = *in
@@ -169,6 +193,7 @@ type StudyFilter struct {
 	AccessionNumber TextFilter  // (0008,0050)
 	DateFrom        string      // (0008,0020), YYYYMMDD, inclusive; empty: open
 	DateTo          string
+	Modalities      []string // any of these (0008,0060)
 }
 
 // identified tells whether UIDs name what is asked for.
@@ -182,8 +207,9 @@ func (f *StudyFilter) names(in *Instance) bool {
 	return slices.Contains(f.Series, in.SeriesInstanceUID)
 }
 
-// matches tells whether a study with these text keys, as textKeys makes them, is selected.
-func (f *StudyFilter) matches(textKeys []string) bool {
+// matches tells whether a study is selected by texts, as textKeys makes them, and modalities.
+func (f *StudyFilter) matches(r *studyRecord) bool {
+	textKeys := r.textKeys
 	for _, c := range [...]struct {
 		kind byte
 		text TextFilter
@@ -192,7 +218,14 @@ func (f *StudyFilter) matches(textKeys []string) bool {
 			return false
 		}
 	}
-	return !f.dated() || f.latestDate(textKeys) != ""
+	return (!f.dated() || f.latestDate(textKeys) != "") && f.matchesModality(r.modalities)
+}
+
+// matchesModality compares with the modalities that a study has; where they are too many, not all of them are listed.
+func (f *StudyFilter) matchesModality(modalities []string) bool {
+	return len(f.Modalities) == 0 || len(modalities) >= maxModalities || slices.ContainsFunc(f.Modalities, func(want string) bool {
+		return slices.ContainsFunc(modalities, func(m string) bool { return foldText(m) == foldText(want) })
+	})
 }
 
 func (f *StudyFilter) dated() bool { return f.DateFrom != "" || f.DateTo != "" }

@@ -29,7 +29,7 @@ type seriesID struct{ study, series hash8 }
 // studyRecord is the value of an s key:
 //
 //	instances8 series8 bytes8 first8(ms) last8(ms) newest8 s UID
-//	uvarint modalities, each s; uvarint text keys, each s (kind and text)
+//	uvarint modalities, each s; uvarint text keys, each s (kind and text); uvarint repeats, absent for none in format 1
 //
 // The newest instance stands for the study when its attributes are asked for. The text keys are those that exist for the
 // study: its instances need not agree on the patient's name.
@@ -40,17 +40,19 @@ type studyRecord struct {
 	uid                      dicom.UID
 	modalities               []string
 	textKeys                 []string
+	repeats                  uint64 // stored instances that are a further version of another
 
 	seen []byte // raw values the text keys were made of last, to spare making them again
 }
 
-// seriesRecord is the value of an e key: instances8 bytes8 first8 last8 newest8 s UID, s modality.
+// seriesRecord is the value of an e key: instances8 bytes8 first8 last8 newest8 s UID, s modality, uvarint repeats.
 type seriesRecord struct {
 	instances, bytes uint64
 	first, last      int64
 	newest           InstanceID
 	uid              dicom.UID
 	modality         string
+	repeats          uint64
 }
 
 func (r *studyRecord) append(b []byte) []byte {
@@ -62,7 +64,7 @@ func (r *studyRecord) append(b []byte) []byte {
 			b = appendString(b, s)
 		}
 	}
-	return b
+	return binary.AppendUvarint(b, r.repeats)
 }
 
 func decodeStudy(b []byte) (*studyRecord, error) {
@@ -77,12 +79,13 @@ func decodeStudy(b []byte) (*studyRecord, error) {
 			*list = append(*list, d.str())
 		}
 	}
+	r.repeats = d.repeats()
 	return r, d.err()
 }
 
 func (r *seriesRecord) append(b []byte) []byte {
 	b = appendUint64s(b, r.instances, r.bytes, uint64(r.first), uint64(r.last), uint64(r.newest))
-	return appendString(appendString(b, r.uid), r.modality)
+	return binary.AppendUvarint(appendString(appendString(b, r.uid), r.modality), r.repeats)
 }
 
 func decodeSeries(b []byte) (*seriesRecord, error) {
@@ -90,10 +93,21 @@ func decodeSeries(b []byte) (*seriesRecord, error) {
 	r := &seriesRecord{
 		instances: d.uint64(), bytes: d.uint64(),
 		first: int64(d.uint64()), last: int64(d.uint64()), newest: InstanceID(d.uint64()),
-		uid: dicom.UID(d.str()), modality: d.str(),
+		uid: dicom.UID(d.str()), modality: d.str(), repeats: d.repeats(),
 	}
 	return r, d.err()
 }
+
+// repeats takes the number that ends the record of a study or series; format 1 had none.
+func (d *decoder) repeats() uint64 {
+	if len(d.b) == 0 {
+		return 0
+	}
+	return d.uvarint()
+}
+
+// distinct counts the instances of a record without further versions of the same.
+func distinct(instances, repeats uint64) int { return int(instances - min(repeats, instances)) }
 
 // study gives the study's record for change. A malformed one is begun anew: it is a summary, which a rebuild restores.
 func (t *tx) study(id hash8, uid dicom.UID) (*studyRecord, error) {
@@ -134,8 +148,8 @@ func (t *tx) seriesOf(id seriesID, uid dicom.UID) (*seriesRecord, error) {
 	return r, nil
 }
 
-// addToTree enters a stored instance under its study and series.
-func (t *tx) addToTree(in *Instance) error {
+// addToTree enters a stored instance under its study and series; repeat tells that a version of it is stored already.
+func (t *tx) addToTree(in *Instance, repeat bool) error {
 	k := identityOf(in.StudyInstanceUID, in.SeriesInstanceUID, in.SOPInstanceUID)
 	study, err := t.study(k.study, in.StudyInstanceUID)
 	if err != nil {
@@ -158,6 +172,10 @@ func (t *tx) addToTree(in *Instance) error {
 	}
 	series.instances++
 	study.instances++
+	if repeat {
+		series.repeats++
+		study.repeats++
+	}
 	series.bytes += uint64(in.Size)
 	study.bytes += uint64(in.Size)
 	series.last, study.last = max(series.last, ms), max(study.last, ms)
@@ -166,6 +184,7 @@ func (t *tx) addToTree(in *Instance) error {
 		series.modality = modality
 		if len(study.modalities) < maxModalities && !slices.Contains(study.modalities, modality) {
 			study.modalities = append(study.modalities, modality)
+			study.seen = nil
 		}
 	}
 	t.addTextKeys(k.study, study, in)
@@ -182,15 +201,15 @@ func (t *tx) addTextKeys(id hash8, study *studyRecord, in *Instance) {
 	}
 	study.seen = raw
 	for _, k := range textKeys(m) {
-		if len(study.textKeys) >= maxTextKeys {
-			return
-		}
-		if !slices.Contains(study.textKeys, k) {
+		if len(study.textKeys) < maxTextKeys && !slices.Contains(study.textKeys, k) {
 			study.textKeys = append(study.textKeys, k)
 			for _, key := range expandTextKey(k, id) {
 				t.set(key, nil)
 			}
 		}
+	}
+	for _, key := range study.modalityKeys(id) {
+		t.set(key, nil)
 	}
 }
 
@@ -219,8 +238,9 @@ func expandTextKey(k string, study hash8) [][]byte {
 	return [][]byte{textKey(k[0], k[1:], study)}
 }
 
-// removeFromTree takes an evicted instance out; what becomes empty goes with it.
-func (t *tx) removeFromTree(in *Instance) error {
+// removeFromTree takes an evicted instance out; what becomes empty goes with it. repeat tells that another version of it
+// stays.
+func (t *tx) removeFromTree(in *Instance, repeat bool) error {
 	k := identityOf(in.StudyInstanceUID, in.SeriesInstanceUID, in.SOPInstanceUID)
 	study, err := t.study(k.study, in.StudyInstanceUID)
 	if err != nil {
@@ -233,8 +253,13 @@ func (t *tx) removeFromTree(in *Instance) error {
 	t.delete(treeKey(k.study, k.series, in.ID))
 	series.bytes -= min(series.bytes, uint64(in.Size))
 	study.bytes -= min(study.bytes, uint64(in.Size))
+	if repeat {
+		series.repeats, study.repeats = dec(series.repeats), dec(study.repeats)
+	}
 	if series.instances = dec(series.instances); series.instances == 0 {
 		study.series = dec(study.series)
+		study.repeats -= min(study.repeats, series.repeats) // of versions that are no longer remembered
+		series.repeats = 0
 	} else if series.newest == in.ID {
 		if series.newest, err = t.newestUnder(append(treePrefix(k.study), k.series[:]...)); err != nil {
 			return err
@@ -272,6 +297,9 @@ func (t *tx) finishTree() {
 			for _, key := range expandTextKey(k, id) {
 				t.delete(key)
 			}
+		}
+		for _, key := range r.allModalityKeys(id) {
+			t.delete(key)
 		}
 	}
 	for id, r := range t.series {

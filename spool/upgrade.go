@@ -7,14 +7,14 @@ import (
 	"github.com/dgraph-io/badger/v4"
 )
 
-// upgradeBatch is how many keys a transaction of an upgrade takes, and a few more: far below what Badger does.
+// upgradeBatch is how many writes a transaction of an upgrade takes, and a few more: far below what Badger does.
 const upgradeBatch = 4096
 
 // upgradeTold is how often an upgrade that takes its time says how far it is.
 const upgradeTold = 5 * time.Second
 
 // upgrade brings an index of an earlier format to the present one: it makes the keys by which nothing could be found
-// then. Memory does not depend on the size of the index. An upgrade that was interrupted begins again.
+// then, and counts what was not counted. Memory does not depend on the size of the index. An upgrade that was interrupted begins again.
 type upgrade struct {
 	s     *Spool
 	done  uint64 // keys looked at
@@ -30,31 +30,43 @@ func (s *Spool) upgradeIndex() error {
 	t := s.ledger.snapshot()
 	u := &upgrade{s: s, total: t.instances + t.evicted, told: time.Now()}
 	s.log.Info("upgrading the index", "format", s.ledger.format, "to", formatVersion, "instances", u.total)
+	repeats := &repeatCount{}
 	for _, pass := range [...]struct {
-		kind byte
-		keys func(key, value []byte) [][]byte
-	}{{kindStudy, keysOfStudy}, {kindSeries, keysOfSeries}, {kindVersions, keysOfVersions}} {
-		if err := u.fill(pass.kind, pass.keys); err != nil {
+		kind   byte
+		writes upgradeFunc
+	}{{kindStudy, upgradeStudy}, {kindSeries, upgradeSeries}, {kindVersions, repeats.upgrade}} {
+		if err := u.pass(pass.kind, pass.writes); err != nil {
 			return fmt.Errorf("upgrade the index: %w", err)
 		}
 	}
 	return writeFormat(s.db)
 }
 
-// fill makes the keys that keysOf gives for every key of a kind.
-func (u *upgrade) fill(kind byte, keysOf func(key, value []byte) [][]byte) error {
+// upgradeFunc gives what is to be written for a key. Key and value are good during the call; behind the last key it is
+// called with none.
+type upgradeFunc func(txn *badger.Txn, key, value []byte) ([]write, error)
+
+// pass writes what a function gives for every key of a kind.
+func (u *upgrade) pass(kind byte, fn upgradeFunc) error {
 	for start := []byte{kind}; start != nil; {
-		var keys [][]byte
+		var writes []write
 		var next []byte
 		err := u.s.db.View(func(txn *badger.Txn) error {
-			return scan(txn, []byte{kind}, start, true, func(key, value []byte) (bool, error) {
-				keys = append(keys, keysOf(key, value)...)
+			err := scan(txn, []byte{kind}, start, true, func(key, value []byte) (bool, error) {
+				more, err := fn(txn, key, value)
+				writes = append(writes, more...)
 				u.done++
-				if len(keys) >= upgradeBatch {
+				if len(writes) >= upgradeBatch {
 					next = after(key)
 				}
-				return next == nil, nil
+				return next == nil, err
 			})
+			if err == nil && next == nil {
+				var last []write
+				last, err = fn(txn, nil, nil)
+				writes = append(writes, last...)
+			}
+			return err
 		})
 		if err != nil {
 			return err
@@ -62,7 +74,7 @@ func (u *upgrade) fill(kind byte, keysOf func(key, value []byte) [][]byte) error
 		if err := u.s.room.forWrite(); err != nil {
 			return err
 		}
-		if err := setEmpty(u.s.db, keys); err != nil {
+		if err := writeAll(u.s.db, writes); err != nil {
 			return err
 		}
 		u.tell()
@@ -79,43 +91,111 @@ func (u *upgrade) tell() {
 	}
 }
 
-// keysOfStudy are the r and b keys of a study. What cannot be read a rebuild restores.
-func keysOfStudy(key, value []byte) (keys [][]byte) {
+// upgradeStudy gives the r, b and y keys of a study. What cannot be read a rebuild restores.
+func upgradeStudy(_ *badger.Txn, key, value []byte) (writes []write, err error) {
 	r, err := decodeStudy(value)
 	if err != nil || len(key) != 9 {
-		return nil
+		return nil, nil
 	}
 	id := hash8(key[1:])
-	keys = append(keys, arrivalKey(r.first, id))
+	keys := append(r.modalityKeys(id), arrivalKey(r.first, id))
 	for _, k := range r.textKeys {
 		if len(k) > 1 && k[0] == kindPatient {
 			keys = append(keys, textKey(kindPatientID, k[1:], id))
 		}
 	}
-	return keys
+	for _, k := range keys {
+		writes = append(writes, write{k, []byte{}})
+	}
+	return writes, nil
 }
 
-// keysOfSeries is the f key of a series.
-func keysOfSeries(key, _ []byte) [][]byte {
+// upgradeSeries gives the f key of a series.
+func upgradeSeries(_ *badger.Txn, key, _ []byte) ([]write, error) {
 	if len(key) != 17 {
-		return nil
+		return nil, nil
 	}
-	return [][]byte{seriesStudyKey(hash8(key[9:]), hash8(key[1:]))}
+	return []write{{seriesStudyKey(hash8(key[9:]), hash8(key[1:])), []byte{}}}, nil
 }
 
-// keysOfVersions is the o key of a set of UIDs.
-func keysOfVersions(key, _ []byte) [][]byte {
+// repeatCount counts further versions of instances by series and study, in whose order u keys are.
+type repeatCount struct {
+	at            identity // the series that is counted
+	series, study uint64
+}
+
+// upgrade gives the o key of a set of UIDs, and the records of series and study that had no count when they end.
+func (c *repeatCount) upgrade(txn *badger.Txn, key, value []byte) (writes []write, err error) {
 	k, ok := identityOfKey(key)
-	if !ok {
-		return nil
+	if !ok && key != nil {
+		return nil, nil
 	}
-	return [][]byte{sopKey(k)}
+	if k.study != c.at.study || k.series != c.at.series {
+		if writes, err = c.seriesEnds(txn); err != nil {
+			return nil, err
+		}
+	}
+	if k.study != c.at.study {
+		w, err := c.studyEnds(txn)
+		if err != nil {
+			return nil, err
+		}
+		writes = append(writes, w...)
+	}
+	c.at = k
+	if key == nil {
+		return writes, nil
+	}
+	versions := uint64(0)
+	vs, _ := decodeVersions(value)
+	for _, v := range vs {
+		if !v.evicted {
+			versions++
+		}
+	}
+	c.series += dec(versions)
+	return append(writes, write{sopKey(k), []byte{}}), nil
 }
 
-func setEmpty(db *badger.DB, keys [][]byte) error {
+func (c *repeatCount) seriesEnds(txn *badger.Txn) ([]write, error) {
+	n := c.series
+	c.series, c.study = 0, c.study+n
+	return recount(txn, n, seriesKey(c.at.study, c.at.series), func(value []byte) ([]byte, error) {
+		r, err := decodeSeries(value)
+		r.repeats = n
+		return r.append(nil), err
+	})
+}
+
+func (c *repeatCount) studyEnds(txn *badger.Txn) ([]write, error) {
+	n := c.study
+	c.study = 0
+	return recount(txn, n, studyKey(c.at.study), func(value []byte) ([]byte, error) {
+		r, err := decodeStudy(value)
+		r.repeats = n
+		return r.append(nil), err
+	})
+}
+
+// recount changes a record if there is something to note.
+func recount(txn *badger.Txn, n uint64, key []byte, change func(value []byte) ([]byte, error)) ([]write, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	value, ok, err := get(txn, key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	if value, err = change(value); err != nil {
+		return nil, nil // a rebuild restores it
+	}
+	return []write{{key, value}}, nil
+}
+
+func writeAll(db *badger.DB, writes []write) error {
 	err := db.Update(func(txn *badger.Txn) error {
-		for _, key := range keys {
-			if err := txn.Set(key, []byte{}); err != nil {
+		for _, w := range writes {
+			if err := w.to(txn); err != nil {
 				return err
 			}
 		}

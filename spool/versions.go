@@ -1,6 +1,9 @@
 package spool
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+)
 
 // maxVersions bounds the versions that are remembered under one set of UIDs. Beyond, the oldest is forgotten for
 // deduplication and Lookup; the instance itself stays.
@@ -82,6 +85,11 @@ func withoutVersion(vs []version, id InstanceID) []version {
 		}
 	}
 	return vs
+}
+
+// stored tells whether one of the versions is not evicted: a damaged one counts.
+func stored(vs []version) bool {
+	return slices.ContainsFunc(vs, func(v version) bool { return !v.evicted })
 }
 
 // findContent returns the version with this content; one whose bytes are there before one that is evicted or damaged.

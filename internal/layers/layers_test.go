@@ -15,6 +15,9 @@ import (
 // be given its place deliberately.
 var level = map[string]int{
 	"dcmgate/pdu": 10, "dcmgate/dicom": 10, "dcmgate/metrics": 10, "dcmgate/systemd": 10,
+	"dcmgate/pixel/jpeg": 10, "dcmgate/pixel/rle": 10,
+	"dcmgate/pixel":         12,
+	"dcmgate/transcode":     15,
 	"dcmgate/spool/segment": 19,
 	"dcmgate/dimse":         20, "dcmgate/spool": 20,
 	"dcmgate/transfer":    25,

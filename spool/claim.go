@@ -54,7 +54,7 @@ func (s *Spool) jobsOf(q *queue, leases []*lease, jobs []Job) ([]Job, error) {
 			txn = s.db.NewTransaction(false)
 			defer txn.Discard()
 		}
-		in, r, ok, err := s.pendingJob(txn, l.slot.id, q.name)
+		in, r, ok, err := s.jobIn(txn, l.slot.id, q.name, JobPending)
 		if err != nil {
 			for _, rest := range leases[i:] {
 				q.release(rest.slot.id)
@@ -77,10 +77,10 @@ func activeJob(r *jobRecord, in *Instance, destination string) Job {
 	return j
 }
 
-// pendingJob reads a job and its instance; ok is false if the job is not pending.
-func (s *Spool) pendingJob(txn *badger.Txn, id InstanceID, destination string) (in *Instance, r jobRecord, ok bool, err error) {
+// jobIn reads a job and its instance; ok is false if the job is not in the state.
+func (s *Spool) jobIn(txn *badger.Txn, id InstanceID, destination string, state JobState) (in *Instance, r jobRecord, ok bool, err error) {
 	r, ok, err = readJob(txn, id, destination)
-	if err != nil || !ok || r.state != JobPending {
+	if err != nil || !ok || r.state != state {
 		return nil, r, false, err
 	}
 	in, err = readEntry(txn, id)
@@ -123,7 +123,7 @@ func (s *Spool) complete(o Outcome) error {
 		}
 		return nil
 	}
-	if o.Result < ResultDelivered || o.Result > ResultRelease {
+	if o.Result < ResultDelivered || o.Result > ResultAwait {
 		return ErrBadFilter
 	}
 	in, ok := q.completing(o.Job.ID)
@@ -209,7 +209,10 @@ func (o *outcomeOp) apply(t *tx) error {
 	t.onDurable(func() {
 		o.q.moved(id, from, &now)
 		o.s.metrics.completed(destination, o.outcome.Result)
-		if now.due != 0 {
+		switch {
+		case now.state == JobAwaiting:
+			o.q.awaits(now.due)
+		case now.due != 0:
 			o.s.rearmTimer()
 		}
 	})
@@ -224,6 +227,9 @@ func (o *outcomeOp) record(old jobRecord, at time.Time) jobRecord {
 	switch o.outcome.Result {
 	case ResultDelivered:
 		now.state = JobDelivered
+	case ResultAwait:
+		now.state, now.due = JobAwaiting, max(unixMilli(o.outcome.At), 1)
+		now.asks, now.asked = 0, 0
 	case ResultPark:
 		now.state = JobParked
 		now.attempts++

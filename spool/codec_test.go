@@ -20,7 +20,7 @@ func sampleInstance() *Instance {
 		CallingAETitle: "CT1", CalledAETitle: "DCMGATE", RemoteAddress: "10.0.0.5:1", MoveOriginatorAETitle: "WS",
 		MoveOriginatorMessageID: 7, AssociationID: "a1", restores: 9,
 		Metadata: Metadata{Elements: []dicom.Element{{Tag: dicom.TagModality, VR: "CS", Value: []byte("CT")}, {Tag: dicom.TagPatientID, VR: "LO", Value: []byte{}}}},
-		jobs:     []jobEntry{{"cloud", 0, false}, {"pacs", 2, true}},
+		jobs:     []jobEntry{{"cloud", 0, false, false}, {"pacs", 2, true, false}, {"archive", 2, true, true}},
 	}
 }
 
@@ -101,10 +101,45 @@ func TestMetaFitsIntoARecord(t *testing.T) {
 }
 
 func TestJobRecordRoundTrip(t *testing.T) {
-	r := jobRecord{JobParked, 2, 7, 0xA900, 1, 2, 3, "code", "reason"}
-	got, err := decodeJob(r.append(nil))
-	if err != nil || got != r {
-		t.Errorf("%+v, %v", got, err)
+	for _, r := range []jobRecord{
+		{state: JobParked, class: 2, attempts: 7, status: 0xA900, enqueued: 1, due: 2, updated: 3, code: "code", reason: "reason"},
+		{state: JobAwaiting, enqueued: 1, due: 2, updated: 3, asks: 4, asked: 5},
+		{state: JobPending, attempts: 1, refusals: 2, code: "code"},
+		{state: JobCommitted}, {state: JobRefused, reason: "reason"},
+	} {
+		b := r.append(nil)
+		got, err := decodeJob(b)
+		if err != nil || got != r {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if _, err := decodeJob(b[:len(b)-1]); err == nil {
+			t.Errorf("%x accepted", b[:len(b)-1])
+		}
+	}
+}
+
+// TestJobRecordOfVersion1 reads and writes what dcmgate 0.1 does where no commitment is concerned.
+func TestJobRecordOfVersion1(t *testing.T) {
+	golden := "01" + "04" + "01" + "00000007" + "b000" + "0000000000000001" + "0000000000000000" + "0000000000000003" + "0163" + "0172"
+	r := jobRecord{state: JobDelivered, class: 1, attempts: 7, status: 0xB000, enqueued: 1, updated: 3, code: "c", reason: "r"}
+	if got := hex.EncodeToString(r.append(nil)); got != golden {
+		t.Errorf("got  %s\nwant %s", got, golden)
+	}
+}
+
+func TestTransactionRoundTrip(t *testing.T) {
+	for _, tr := range []Transaction{
+		{UID: "2.25.1", Destination: "cloud", Asked: time.UnixMilli(1), Until: time.UnixMilli(2), Instances: []InstanceID{3, 4}},
+		{UID: "2.25.1", Destination: "cloud", Asked: time.UnixMilli(1), Until: time.UnixMilli(2)},
+	} {
+		b := tr.append(nil)
+		got := Transaction{UID: tr.UID}
+		if err := got.decode(b); err != nil || !reflect.DeepEqual(got, tr) {
+			t.Errorf("%+v, %v", got, err)
+		}
+		if new(Transaction).decode(b[:len(b)-1]) == nil || new(Transaction).decode(append(b, 0)) == nil {
+			t.Error("malformed values accepted")
+		}
 	}
 }
 
@@ -122,7 +157,7 @@ func TestVersionsAreBounded(t *testing.T) {
 
 func TestQueueKeys(t *testing.T) {
 	p := position{due: 77, class: 2, id: 5}
-	for _, key := range [][]byte{readyKey("a", p), waitingKey("a", p), parkedKey("a", p.id)} {
+	for _, key := range [][]byte{readyKey("a", p), waitingKey("a", p), parkedKey("a", p.id), awaitingKey("a", p.due, p.id)} {
 		name, got, ok := queueEntry(key)
 		if !ok || name != "a" || got.id != 5 {
 			t.Errorf("%q: %q %v %v", key, name, got, ok)
@@ -169,6 +204,8 @@ func FuzzIndexValues(f *testing.F) {
 	f.Add(appendEntry(nil, in))
 	f.Add(appendVersions(nil, []version{in.version()}))
 	f.Add((&jobRecord{state: JobPending}).append(nil))
+	f.Add((&jobRecord{state: JobAwaiting, asks: 1}).append(nil))
+	f.Add((&Transaction{Destination: "cloud", Instances: []InstanceID{1}}).append(nil))
 	f.Add((&studyRecord{uid: "1.2", modalities: []string{"CT"}, textKeys: []string{"nX"}}).append(nil))
 	f.Add((&seriesRecord{uid: "1.2"}).append(nil))
 	f.Add(waitingKey("cloud", position{1, 2, 3}))
@@ -188,8 +225,25 @@ func FuzzIndexValues(f *testing.F) {
 		_, _ = decodeSeries(b)
 		_, _ = decodeSegmentUse(b)
 		_ = new(totals).decode(b)
+		_ = new(destinationTotals).decode(b)
+		if tr := new(Transaction); tr.decode(b) == nil && new(Transaction).decode(tr.append(nil)) != nil {
+			t.Fatalf("%x does not survive", b)
+		}
 		if name, p, ok := queueEntry(b); ok && b[0] == kindWaiting && !bytes.Equal(waitingKey(name, p), b) {
 			t.Fatalf("%x", b)
 		}
 	})
+}
+
+// TestKindsDiffer does not compile if two kinds of keys have the same letter.
+func TestKindsDiffer(t *testing.T) {
+	kinds := map[byte]bool{
+		kindEntry: true, kindVersions: true, kindPlace: true, kindStudy: true, kindSeries: true, kindSOP: true, kindSeriesStudy: true,
+		kindTree: true, kindPatient: true, kindName: true, kindAccession: true, kindDate: true, kindModality: true, kindPatientID: true,
+		kindArrival: true, kindJob: true, kindReady: true, kindWaiting: true, kindParked: true, kindAwaiting: true, kindAsked: true,
+		kindEnquiry: true, kindChange: true, kindTombstone: true, kindSegment: true, kindMeta: true,
+	}
+	if len(kinds) != 26 {
+		t.Errorf("%d kinds", len(kinds))
+	}
 }

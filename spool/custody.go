@@ -10,8 +10,11 @@ import (
 // purgeBatch is how many custody records or changes one operation drops at most.
 const purgeBatch = 256
 
-// purgePass bounds the custody records by number and age, and the change sequence by length.
+// purgePass bounds the custody records by number and age, the change sequence by length, and the requests for commitment.
 func (s *Spool) purgePass() error {
+	if err := s.purgeTransactions(); err != nil {
+		return err
+	}
 	for !s.closed.Load() {
 		o := &purgeOp{s: s, done: make(chan error, 1)}
 		if err := s.findPurgeable(o); err != nil {

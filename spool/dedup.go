@@ -137,7 +137,8 @@ func inherit(txn *badger.Txn, prior InstanceID, jobs []jobEntry) ([]jobEntry, er
 		if err != nil {
 			return nil, err
 		}
-		out[i].delivered = ok && r.state == JobDelivered
+		out[i].committed = ok && r.state == JobCommitted
+		out[i].delivered = ok && (r.state == JobDelivered || r.state == JobCommitted)
 	}
 	before, err := readEntry(txn, prior)
 	if err != nil {
@@ -149,7 +150,7 @@ func inherit(txn *badger.Txn, prior InstanceID, jobs []jobEntry) ([]jobEntry, er
 			return nil, err
 		}
 		listed := slices.ContainsFunc(jobs, func(o jobEntry) bool { return o.destination == j.destination })
-		if ok && !r.state.terminal() && !listed && len(out) < MaxJobs {
+		if ok && !r.state.terminal() && r.state != JobAwaiting && !listed && len(out) < MaxJobs {
 			out = append(out, jobEntry{destination: j.destination, class: j.class})
 		}
 	}
@@ -188,7 +189,7 @@ func (s *Spool) adopt(in *Instance, kind ChangeKind) {
 	s.committer.enqueueWith(&storedOp{s: s, in: in, kind: kind}, func() {
 		for _, j := range in.jobs {
 			if q := s.queue(j.destination); j.delivered {
-				q.carried()
+				q.carried(j.state())
 			} else {
 				q.arrive(in, j.class)
 			}

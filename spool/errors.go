@@ -28,6 +28,8 @@ var (
 	ErrBadDestination = errors.New("spool: bad destination name")
 	// ErrTooManyJobs says that an instance was given more than MaxJobs jobs.
 	ErrTooManyJobs = errors.New("spool: too many jobs for one instance")
+	// ErrBadTransaction says that a request for commitment has no valid UID, no instances, or more than MaxTransaction.
+	ErrBadTransaction = errors.New("spool: bad request for commitment")
 	// ErrBadFilter says that a filter or cursor cannot be understood.
 	ErrBadFilter = errors.New("spool: bad filter or cursor")
 	// ErrChangesPruned says that the changes asked for are no longer kept; the reader has to start again from the

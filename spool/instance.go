@@ -163,6 +163,35 @@ type jobEntry struct {
 	destination string
 	class       uint8
 	delivered   bool // carried over from the copy that this instance restores
+	committed   bool // likewise, if delivered
+}
+
+// state is that of the job when it comes to be.
+func (j jobEntry) state() JobState {
+	switch {
+	case j.committed:
+		return JobCommitted
+	case j.delivered:
+		return JobDelivered
+	}
+	return JobPending
+}
+
+// What the state of a job is encoded as in a record's metadata.
+const (
+	jobToDo = iota
+	jobCarried
+	jobCarriedCommitted
+)
+
+func (j jobEntry) encodedState() byte {
+	switch j.state() {
+	case JobCommitted:
+		return jobCarriedCommitted
+	case JobDelivered:
+		return jobCarried
+	}
+	return jobToDo
 }
 
 // Outcome of storing.

@@ -30,6 +30,9 @@ const (
 	JobParked                        // failed for good until an operator redrives or drops it
 	JobDelivered                     // the destination confirmed it
 	JobDropped                       // given up by an operator
+	JobAwaiting                      // delivered; the destination is still to commit itself to keep it (PS3.4 J)
+	JobCommitted                     // delivered, and the destination has committed itself
+	JobRefused                       // delivered, but the destination does not commit itself; else as parked
 )
 
 // String names the state as metrics and commands do.
@@ -45,6 +48,12 @@ func (s JobState) String() string {
 		return "delivered"
 	case JobDropped:
 		return "dropped"
+	case JobAwaiting:
+		return "awaiting"
+	case JobCommitted:
+		return "committed"
+	case JobRefused:
+		return "refused"
 	}
 	return "unknown"
 }
@@ -63,8 +72,11 @@ type Job struct {
 	State       JobState
 	Attempts    int       // that ended in Retry or Park
 	Enqueued    time.Time // when the job came to be
-	NotBefore   time.Time // zero: at once
+	NotBefore   time.Time // zero: at once; of an awaiting job, when the destination is to be asked next
 	Updated     time.Time // when the state was last written
+	Asks        int       // for commitment since it was delivered
+	Asked       time.Time // when last; zero if that is over
+	Refusals    int       // of commitment, after which it was sent again
 	Status      uint16    // DIMSE status of the delivery; a warning is kept here
 	Code        string    // class of the last failure
 	LastError   string    // or the operator's reason
@@ -82,14 +94,15 @@ const (
 	ResultRetry
 	ResultPark
 	ResultRelease
+	ResultAwait
 )
 
-// Outcome is the end of an attempt. Make it with Delivered, Retry, Park or Release.
+// Outcome is the end of an attempt. Make it with Delivered, Await, Retry, Park or Release.
 type Outcome struct {
 	Job    JobKey
 	Result Result
 	Status uint16
-	At     time.Time // ResultRetry: not before
+	At     time.Time // ResultRetry and ResultAwait: not before
 	Code   string    // short and of a bounded set, for counting
 	Reason string    // for people; never patient data
 }
@@ -97,6 +110,11 @@ type Outcome struct {
 // Delivered says that the destination answered with status, success or a warning.
 func Delivered(job JobKey, status uint16) Outcome {
 	return Outcome{Job: job, Result: ResultDelivered, Status: status}
+}
+
+// Await is Delivered where the destination is to be asked to commit itself, from at on (see [Spool.Awaiting]).
+func Await(job JobKey, status uint16, at time.Time) Outcome {
+	return Outcome{Job: job, Result: ResultAwait, Status: status, At: at}
 }
 
 // Retry says that the attempt failed and the next may be made from at on.
@@ -124,4 +142,7 @@ type JobFilter struct {
 }
 
 // JobCounts are the numbers of one destination's jobs by state.
-type JobCounts struct{ Pending, Active, Parked, Delivered, Dropped int64 }
+type JobCounts struct {
+	Pending, Active, Parked, Delivered, Dropped int64
+	Awaiting, Committed, Refused                int64
+}

@@ -8,32 +8,41 @@ import (
 const adminBatch = 500
 
 // Redrive makes matching jobs pending again, ready at once, and records the reason. A filter without State takes parked
-// jobs; with State pending it takes those that wait for their time; delivered and dropped ones can be sent again while
-// the instance is stored. Claimed jobs are left alone. It returns how many were changed, durably.
+// and refused jobs; with State pending it takes those that wait for their time; delivered, committed and dropped ones can
+// be sent again while the instance is stored. With State awaiting the destination is asked for its commitment again at
+// once. Claimed jobs are left alone. It returns how many were changed, durably.
 func (s *Spool) Redrive(ctx context.Context, f JobFilter, reason string) (int, error) {
-	if f.State == 0 {
-		f.State = JobParked
-	}
-	return s.administer(ctx, f, "redriven", reason, func(old *jobRecord, in *Instance) (JobState, bool) {
+	return s.administerStates(ctx, f, []JobState{JobParked, JobRefused}, "redriven", reason, func(old *jobRecord, in *Instance) (JobState, bool) {
+		if old.state == JobAwaiting {
+			return JobAwaiting, old.due > s.o.Now().UnixMilli()
+		}
 		waits := old.state == JobPending && old.due != 0
-		again := old.state == JobParked || in.State == InstanceStored && old.state.terminal()
+		again := old.state.waitsForPerson() || in.State == InstanceStored && old.state.terminal()
 		return JobPending, waits || again
 	})
 }
 
-// Drop gives matching pending and parked jobs up and records the reason. A filter without State takes both. Claimed jobs
-// are left alone. It returns how many were changed, durably.
+// Drop gives matching pending, parked and refused jobs up and records the reason. A filter without State takes all of
+// these. With State awaiting it gives up the commitment: the jobs count as delivered. Claimed jobs are left alone. It
+// returns how many were changed, durably.
 func (s *Spool) Drop(ctx context.Context, f JobFilter, reason string) (int, error) {
-	states := []JobState{f.State}
-	if f.State == 0 {
-		states = []JobState{JobPending, JobParked}
+	return s.administerStates(ctx, f, []JobState{JobPending, JobParked, JobRefused}, "dropped", reason, func(old *jobRecord, _ *Instance) (JobState, bool) {
+		if old.state == JobAwaiting {
+			return JobDelivered, true
+		}
+		return JobDropped, !old.state.terminal()
+	})
+}
+
+// administerStates is administer for each of the states that are meant if the filter names none.
+func (s *Spool) administerStates(ctx context.Context, f JobFilter, states []JobState, code, reason string, decide decideJob) (int, error) {
+	if f.State != 0 {
+		states = []JobState{f.State}
 	}
 	total := 0
 	for _, state := range states {
 		f.State = state
-		n, err := s.administer(ctx, f, "dropped", reason, func(old *jobRecord, _ *Instance) (JobState, bool) {
-			return JobDropped, !old.state.terminal()
-		})
+		n, err := s.administer(ctx, f, code, reason, decide)
 		total += n
 		if err != nil {
 			return total, err
@@ -109,11 +118,20 @@ func (o *adminOp) change(t *tx, j *Job) error {
 	now := old
 	now.state, now.due, now.updated = state, 0, t.now.UnixMilli()
 	now.code, now.reason = o.code, o.reason
+	now.asks, now.asked, now.refusals = 0, 0, 0 // a person begins anew
+	if state == JobAwaiting {
+		now.due = now.updated
+	}
 	if err := t.moveJob(in, j.Destination, &old, &now); err != nil {
 		return err
 	}
 	o.changed++
-	t.onDurable(func() { q.moved(id, old.state, &now) })
+	t.onDurable(func() {
+		q.moved(id, old.state, &now)
+		if now.state == JobAwaiting {
+			q.awaits(now.due)
+		}
+	})
 	return nil
 }
 

@@ -18,7 +18,7 @@ const maxScanned = 50_000
 
 // Jobs lists jobs that match the filter, from an opaque cursor ("" to begin) on. next is empty at the end; before that,
 // a page may hold fewer jobs than limit, and a few more where an instance has several. Jobs that are claimed show as
-// active. Filters by State parked or pending, by study and by instance are answered from their own keys; others read the
+// active. Filters by State parked, refused, awaiting or pending, by study and by instance are answered from their own keys; others read the
 // jobs in order of age.
 func (s *Spool) Jobs(f JobFilter, cursor string, limit int) (jobs []Job, next string, err error) {
 	start, err := base64.RawURLEncoding.DecodeString(cursor)
@@ -65,8 +65,10 @@ func (l *jobLister) prefixes() [][]byte {
 			prefix = append(prefix, h[:]...)
 		}
 		return [][]byte{prefix}
-	case f.State == JobParked:
+	case f.State.waitsForPerson():
 		return l.queuePrefixes(kindParked)
+	case f.State == JobAwaiting:
+		return l.queuePrefixes(kindAwaiting)
 	case f.State == JobPending || f.State == JobActive:
 		return l.queuePrefixes(kindReady, kindWaiting)
 	}

@@ -7,13 +7,19 @@ import (
 	"unicode/utf8"
 )
 
-const jobVersion = 1
+// Versions of the encoding. The second is for jobs that have to do with commitment.
+const (
+	jobVersion           = 1
+	jobVersionCommitment = 2
+)
 
 // jobRecord is the value of a j key:
 //
-//	version1 state1 class1 attempts4 status2 enqueued8(ms) due8(ms) updated8(ms) s code, s reason
+//	version1 state1 class1 attempts4 status2 enqueued8(ms) due8(ms) updated8(ms)
+//	version 2 only: asks4 refusals4 asked8(ms)
+//	s code, s reason
 //
-// A pending job is under a w key if due is set, else under a q key.
+// A pending job is under a w key if due is set, else under a q key; one that awaits commitment is under an h key.
 type jobRecord struct {
 	state    JobState
 	class    uint8
@@ -22,23 +28,41 @@ type jobRecord struct {
 	enqueued int64
 	due      int64
 	updated  int64
+	asks     uint32
+	refusals uint32
+	asked    int64 // of the transaction that counts, 0 for none
 	code     string
 	reason   string
 }
 
+// ofCommitment tells that the record needs the encoding of version 2.
+func (r *jobRecord) ofCommitment() bool {
+	return r.asks != 0 || r.refusals != 0 || r.asked != 0 || r.state > JobDropped
+}
+
 func (r *jobRecord) append(b []byte) []byte {
-	b = append(b, jobVersion, byte(r.state), r.class)
+	version := byte(jobVersion)
+	if r.ofCommitment() {
+		version = jobVersionCommitment
+	}
+	b = append(b, version, byte(r.state), r.class)
 	b = binary.BigEndian.AppendUint32(b, r.attempts)
 	b = binary.BigEndian.AppendUint16(b, r.status)
 	b = binary.BigEndian.AppendUint64(b, uint64(r.enqueued))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.due))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.updated))
+	if version == jobVersionCommitment {
+		b = binary.BigEndian.AppendUint32(b, r.asks)
+		b = binary.BigEndian.AppendUint32(b, r.refusals)
+		b = binary.BigEndian.AppendUint64(b, uint64(r.asked))
+	}
 	return appendString(appendString(b, r.code), r.reason)
 }
 
 func decodeJob(b []byte) (jobRecord, error) {
 	d := decoder{b: b}
-	if d.byte() != jobVersion {
+	version := d.byte()
+	if version != jobVersion && version != jobVersionCommitment {
 		return jobRecord{}, errBadRecord
 	}
 	r := jobRecord{state: JobState(d.byte()), class: d.byte(), attempts: d.uint32()}
@@ -46,6 +70,9 @@ func decodeJob(b []byte) (jobRecord, error) {
 		r.status = binary.BigEndian.Uint16(v)
 	}
 	r.enqueued, r.due, r.updated = int64(d.uint64()), int64(d.uint64()), int64(d.uint64())
+	if version == jobVersionCommitment {
+		r.asks, r.refusals, r.asked = d.uint32(), d.uint32(), int64(d.uint64())
+	}
 	r.code, r.reason = d.str(), d.str()
 	if d.bad || len(d.b) != 0 {
 		return jobRecord{}, errBadRecord
@@ -53,8 +80,15 @@ func decodeJob(b []byte) (jobRecord, error) {
 	return r, nil
 }
 
-// terminal tells that the job no longer holds its instance back from eviction.
-func (s JobState) terminal() bool { return s == JobDelivered || s == JobDropped }
+// terminal tells that nothing more is to be done about the job, so that it no longer holds its instance back from
+// eviction. Whether one that awaits commitment does is a setting; see tx.done.
+func (s JobState) terminal() bool { return s == JobDelivered || s == JobDropped || s == JobCommitted }
+
+// arrived tells that the destination has answered for the instance, whatever it commits itself to.
+func (s JobState) arrived() bool { return s == JobDelivered || s == JobAwaiting || s == JobCommitted }
+
+// waitsForPerson tells that the job goes on only when an operator redrives or drops it.
+func (s JobState) waitsForPerson() bool { return s == JobParked || s == JobRefused }
 
 // job shows the record as an exported Job.
 func (r *jobRecord) job(in Instance, destination string) Job {
@@ -67,6 +101,9 @@ func (r *jobRecord) job(in Instance, destination string) Job {
 		Enqueued:    timeOfMilli(r.enqueued),
 		NotBefore:   timeOfMilli(r.due),
 		Updated:     timeOfMilli(r.updated),
+		Asks:        int(r.asks),
+		Asked:       timeOfMilli(r.asked),
+		Refusals:    int(r.refusals),
 		Status:      r.status,
 		Code:        r.code,
 		LastError:   r.reason,
@@ -78,7 +115,7 @@ func newJobRecord(j jobEntry, received time.Time) jobRecord {
 	ms := received.UnixMilli()
 	r := jobRecord{state: JobPending, class: j.class, enqueued: ms, updated: ms}
 	if j.delivered {
-		r.state, r.code = JobDelivered, "carried-over"
+		r.state, r.code = j.state(), "carried-over"
 	}
 	return r
 }

@@ -31,8 +31,10 @@ import (
 //	j iid8 destination            job: state, attempts, last error (jobrecord.go)
 //	q destination 0 class1 iid8   empty: pending jobs that may be claimed at once
 //	w destination 0 due8 class1 iid8  empty: pending jobs that wait until due (Unix milliseconds)
-//	k destination 0 iid8          empty: parked jobs
 //	v peer 0 transaction UID      ms8 and the request: a peer's enquiry about commitment (enquiry.go)
+//	k destination 0 iid8          empty: parked and refused jobs
+//	h destination 0 due8 iid8     empty: jobs that await commitment, by when the destination is to be asked (Unix milliseconds)
+//	z transaction UID             a request for commitment (transaction.go)
 //	c seq8                        kind1 iid8 ms8: the change sequence
 //	t evicted8(ms) iid8           empty: evicted instances by time, for bounding the custody records
 //	l segment4                    checkpoint and use of a segment (ledger.go)
@@ -58,6 +60,8 @@ const (
 	kindWaiting     = 'w'
 	kindParked      = 'k'
 	kindEnquiry     = 'v'
+	kindAwaiting    = 'h'
+	kindAsked       = 'z'
 	kindChange      = 'c'
 	kindTombstone   = 't'
 	kindSegment     = 'l'
@@ -138,7 +142,7 @@ func jobKey(id InstanceID, destination string) []byte {
 	return append(appendID(b, id), destination...)
 }
 
-// queuePrefix begins the keys of kind q, w or k of one destination. Names hold no NUL, so none is the prefix of another.
+// queuePrefix begins the keys of kind q, w, k or h of one destination. Names hold no NUL, so none is the prefix of another.
 func queuePrefix(kind byte, destination string) []byte {
 	b := append(make([]byte, 0, 19+len(destination)), kind)
 	return append(append(b, destination...), 0)
@@ -156,6 +160,12 @@ func waitingKey(destination string, p position) []byte {
 func parkedKey(destination string, id InstanceID) []byte {
 	return appendID(queuePrefix(kindParked, destination), id)
 }
+
+func awaitingKey(destination string, due int64, id InstanceID) []byte {
+	return appendID(binary.BigEndian.AppendUint64(queuePrefix(kindAwaiting, destination), uint64(due)), id)
+}
+
+func transactionKey(uid dicom.UID) []byte { return append([]byte{kindAsked}, uid...) }
 
 func changeKey(seq uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(make([]byte, 0, 9), kindChange), seq)
@@ -204,7 +214,7 @@ func clip(s string, n int) string {
 	return s[:n]
 }
 
-// queueEntry takes a q, w or k key apart.
+// queueEntry takes a q, w, k or h key apart.
 func queueEntry(key []byte) (destination string, p position, ok bool) {
 	if len(key) < 2 {
 		return "", position{}, false
@@ -222,6 +232,8 @@ func queueEntry(key []byte) (destination string, p position, ok bool) {
 		return destination, position{due: due, class: rest[8], id: idAt(rest[9:])}, true
 	case key[0] == kindParked && len(rest) == 8:
 		return destination, position{id: idAt(rest)}, true
+	case key[0] == kindAwaiting && len(rest) == 16:
+		return destination, position{due: int64(binary.BigEndian.Uint64(rest)), id: idAt(rest[8:])}, true
 	}
 	return "", position{}, false
 }

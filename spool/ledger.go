@@ -18,6 +18,7 @@ type ledger struct {
 	destinations map[string]*destinationTotals
 	segments     map[segment.ID]*segmentUse
 	format       byte // of the index as it was loaded; 0 of a new one
+	hold         bool // jobs that await commitment hold their instances back from eviction
 }
 
 // totals is the value of "m totals", in this order, 8 bytes each.
@@ -32,8 +33,12 @@ type totals struct {
 	highest   uint64 // highest InstanceID
 }
 
-// destinationTotals is the value of "m d" destination: pending, parked, delivered, dropped. An active job is pending here.
-type destinationTotals struct{ pending, parked, delivered, dropped int64 }
+// destinationTotals is the value of "m d" destination, in this order. An active job is pending here. The last three are
+// absent in an index of version 0.1.
+type destinationTotals struct {
+	pending, parked, delivered, dropped int64
+	awaiting, committed, refused        int64
+}
 
 // of returns the counter of a state.
 func (c *destinationTotals) of(s JobState) *int64 {
@@ -44,6 +49,12 @@ func (c *destinationTotals) of(s JobState) *int64 {
 		return &c.delivered
 	case JobDropped:
 		return &c.dropped
+	case JobAwaiting:
+		return &c.awaiting
+	case JobCommitted:
+		return &c.committed
+	case JobRefused:
+		return &c.refused
 	}
 	return &c.pending
 }
@@ -61,6 +72,7 @@ type segmentUse struct {
 const (
 	metaTotals      = "totals"
 	metaFormat      = "format"
+	metaHold        = "hold"
 	metaDestination = "d"
 )
 
@@ -91,7 +103,22 @@ func (t *totals) decode(b []byte) error {
 }
 
 func (c *destinationTotals) append(b []byte) []byte {
-	return appendUint64s(b, uint64(c.pending), uint64(c.parked), uint64(c.delivered), uint64(c.dropped))
+	return appendUint64s(b, uint64(c.pending), uint64(c.parked), uint64(c.delivered), uint64(c.dropped),
+		uint64(c.awaiting), uint64(c.committed), uint64(c.refused))
+}
+
+func (c *destinationTotals) decode(b []byte) error {
+	d := decoder{b: b}
+	for _, v := range [...]*int64{&c.pending, &c.parked, &c.delivered, &c.dropped} {
+		*v = int64(d.uint64())
+	}
+	if d.bad || len(d.b) == 0 {
+		return d.err()
+	}
+	for _, v := range [...]*int64{&c.awaiting, &c.committed, &c.refused} {
+		*v = int64(d.uint64())
+	}
+	return d.err()
 }
 
 func (u *segmentUse) append(b []byte) []byte {
@@ -141,11 +168,12 @@ func (l *ledger) loadMeta(name string, value []byte) error {
 			return fmt.Errorf("index has format %x, this program knows %d: rebuild it", value, formatVersion)
 		}
 		l.format = value[0]
+	case name == metaHold:
+		l.hold = len(value) == 1 && value[0] == 1
 	case len(name) > 1 && name[:1] == metaDestination:
-		d := decoder{b: value}
-		c := &destinationTotals{int64(d.uint64()), int64(d.uint64()), int64(d.uint64()), int64(d.uint64())}
-		if d.bad {
-			return fmt.Errorf("counters of a destination: %w", errBadRecord)
+		c := new(destinationTotals)
+		if err := c.decode(value); err != nil {
+			return fmt.Errorf("counters of a destination: %w", err)
 		}
 		l.destinations[name[1:]] = c
 	}

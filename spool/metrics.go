@@ -141,7 +141,7 @@ func (m *instruments) indexed(took time.Duration, operations int) {
 }
 
 func (m *instruments) completed(destination string, r Result) {
-	name := map[Result]string{ResultDelivered: "delivered", ResultRetry: "retry", ResultPark: "parked"}[r]
+	name := map[Result]string{ResultDelivered: "delivered", ResultRetry: "retry", ResultPark: "parked", ResultAwait: "delivered"}[r]
 	m.outcomes.WithLabelValues(destination, name).Inc()
 }
 
@@ -157,7 +157,9 @@ func (c jobCollector) Describe(ch chan<- *prometheus.Desc) { ch <- jobsDesc }
 func (c jobCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, q := range c.s.allQueues() {
 		n := q.jobCounts()
-		for state, value := range map[JobState]int64{JobPending: n.Pending, JobActive: n.Active, JobParked: n.Parked} {
+		for state, value := range map[JobState]int64{
+			JobPending: n.Pending, JobActive: n.Active, JobParked: n.Parked, JobAwaiting: n.Awaiting, JobRefused: n.Refused,
+		} {
 			ch <- prometheus.MustNewConstMetric(jobsDesc, prometheus.GaugeValue, float64(value), q.name, state.String())
 		}
 	}

@@ -7,6 +7,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
+// EvictAfter says what has to have become of an instance before it may be evicted.
+type EvictAfter uint8
+
+// What an instance waits for.
+const (
+	EvictUnchanged EvictAfter = iota // what the spool was opened with the last time; of a new one EvictDelivered
+	EvictDelivered                   // every destination has confirmed it
+	EvictCommitted                   // and has committed itself where it was to be asked (JobAwaiting)
+)
+
 // Options are a spool's settings. The zero value of each field means its default.
 type Options struct {
 	// Quota bounds the bytes that the records of instances take, not counting what segments hold ready. 0: no bound
@@ -16,6 +26,8 @@ type Options struct {
 	MinFree int64
 	// Retention is the age at which delivered instances are evicted even if there is room. 0: only for room.
 	Retention time.Duration
+	// EvictAfter says whether instances may be evicted that destinations are still to commit themselves to.
+	EvictAfter EvictAfter
 	// KeepUnrouted protects instances that never had a job from eviction for room: they go by Retention alone.
 	// Without it they count as delivered, since nobody waits for them.
 	KeepUnrouted bool

@@ -75,7 +75,7 @@ func (s *Spool) DeliveredEverywhere(id InstanceID) (delivered bool, err error) {
 		}
 		for _, j := range in.jobs {
 			r, ok, err := readJob(txn, id, j.destination)
-			if err != nil || !ok || r.state != JobDelivered {
+			if err != nil || !ok || !r.state.arrived() {
 				return err
 			}
 		}

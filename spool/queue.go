@@ -33,6 +33,7 @@ type queue struct {
 	unindexed map[InstanceID]*slot
 	leases    map[InstanceID]*lease
 	counts    destinationTotals
+	awaiting  awaitingMark
 
 	signal chan struct{}
 }
@@ -79,9 +80,9 @@ func (q *queue) arrive(in *Instance, class uint8) {
 }
 
 // carried counts a job that was delivered with an earlier copy of the instance.
-func (q *queue) carried() {
+func (q *queue) carried(state JobState) {
 	q.mu.Lock()
-	q.counts.delivered++
+	*q.counts.of(state)++
 	q.mu.Unlock()
 }
 
@@ -337,5 +338,8 @@ func (q *queue) jobCounts() JobCounts {
 		Parked:    q.counts.parked,
 		Delivered: q.counts.delivered,
 		Dropped:   q.counts.dropped,
+		Awaiting:  q.counts.awaiting,
+		Committed: q.counts.committed,
+		Refused:   q.counts.refused,
 	}
 }

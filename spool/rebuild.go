@@ -157,6 +157,9 @@ func (r *rebuild) mergeOld() error {
 	ledger := newLedger()
 	err = ledger.load(old)
 	if err == nil {
+		err = r.keepHold(ledger.hold)
+	}
+	if err == nil {
 		err = r.mergeEntries(old)
 	}
 	if err == nil {
@@ -171,6 +174,21 @@ func (r *rebuild) mergeOld() error {
 	}
 	r.report.OldIndexRead = err == nil
 	return r.restartChanges(ledger.totals.sequence)
+}
+
+// keepHold takes over what evictions wait for, before any job does.
+func (r *rebuild) keepHold(hold bool) error {
+	if !hold {
+		return nil
+	}
+	err := r.s.adjust(func(t *tx) error {
+		t.setHold(hold)
+		return nil
+	})
+	if err != nil {
+		return &mergeError{err}
+	}
+	return nil
 }
 
 // mergeError is a failure of the new index, not of the old one.
@@ -341,7 +359,7 @@ func (o *mergeOp) keepCustody(t *tx) error {
 	t.set(entryKey(in.ID), appendEntry(nil, in))
 	t.set(tombstoneKey(in), nil)
 	for destination, r := range o.jobs {
-		if !r.state.terminal() { // it can never be sent
+		if !r.state.terminal() && r.state != JobAwaiting { // it can never be sent
 			r.state, r.due, r.code, r.reason = JobDropped, 0, "missing", "the record is no longer in the segments"
 		}
 		t.putJob(in.ID, destination, nil, &r)

@@ -27,7 +27,7 @@ const (
 //	version1 iid8 received8(ms) flags4 priority1 restores8 checksum4
 //	s study, s series, s SOP instance, s SOP class, s transfer syntax
 //	s calling AE, s called AE, s remote address, s move originator AE, message ID 2, s association
-//	uvarint jobs, each: s destination, class1, delivered1
+//	uvarint jobs, each: s destination, class1, state1 (0 to be done, 1 delivered before, 2 and committed)
 //	uvarint elements, each: tag4, s VR, s value
 //
 // Digest, size and header length are the segment's own. The checksum, of version 2 on, is the CRC-32C of the data set.
@@ -56,7 +56,7 @@ func appendMeta(b []byte, in *Instance) []byte {
 	b = binary.AppendUvarint(b, uint64(len(in.jobs)))
 	for _, j := range in.jobs {
 		b = appendString(b, j.destination)
-		b = append(b, j.class, boolByte(j.delivered))
+		b = append(b, j.class, j.encodedState())
 	}
 	b = binary.AppendUvarint(b, uint64(len(in.Metadata.Elements)))
 	for _, e := range in.Metadata.Elements {
@@ -109,7 +109,9 @@ func decodeJobs(d *decoder, in *Instance) {
 	}
 	in.jobs = make([]jobEntry, 0, n)
 	for range n {
-		j := jobEntry{destination: d.str(), class: d.byte(), delivered: d.byte() == 1}
+		j := jobEntry{destination: d.str(), class: d.byte()}
+		state := d.byte()
+		j.delivered, j.committed = state == jobCarried || state == jobCarriedCommitted, state == jobCarriedCommitted
 		if d.bad || checkDestination(j.destination) != nil {
 			d.bad = true
 			return

@@ -165,7 +165,7 @@ func (s *Spool) openParts(openSegments openPayloads) (err error) {
 	s.metrics = newInstruments(s)
 	s.committer.observe = s.metrics.indexed
 	go s.committer.run()
-	return nil
+	return s.applyEvictAfter()
 }
 
 // errNoIndex says that there are instances without an index: replaying them all would bring back what was evicted.

@@ -240,8 +240,10 @@ func (t *tx) putJob(id InstanceID, destination string, old, now *jobRecord) {
 // queueKey is the key under which a job is queued, nil if it is not.
 func queueKey(id InstanceID, destination string, r *jobRecord) []byte {
 	switch {
-	case r.state == JobParked:
+	case r.state.waitsForPerson():
 		return parkedKey(destination, id)
+	case r.state == JobAwaiting:
+		return awaitingKey(destination, r.due, id)
 	case r.state != JobPending:
 		return nil
 	case r.due != 0:
@@ -265,24 +267,27 @@ func (t *tx) othersOpen(in *Instance, except string) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if ok && !r.state.terminal() {
+		if ok && !t.done(r.state) {
 			return true, nil
 		}
 	}
 	return false, nil
 }
 
+// done tells that a job in this state no longer holds its instance back from eviction.
+func (t *tx) done(s JobState) bool { return s.terminal() || s == JobAwaiting && !t.ledger.hold }
+
 // moveJob writes a job's new record and keeps the account of what may be evicted.
 func (t *tx) moveJob(in *Instance, destination string, old, now *jobRecord) error {
 	t.putJob(in.ID, destination, old, now)
-	if old.state.terminal() == now.state.terminal() || in.State != InstanceStored {
+	if t.done(old.state) == t.done(now.state) || in.State != InstanceStored {
 		return nil
 	}
 	open, err := t.othersOpen(in, destination)
 	if err != nil || open {
 		return err
 	}
-	if now.state.terminal() {
+	if t.done(now.state) {
 		t.accountDone(in, 1)
 	} else {
 		t.accountDone(in, -1)

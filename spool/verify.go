@@ -116,7 +116,7 @@ func (s *Spool) verifyJobCounts(ctx context.Context, txn *badger.Txn, said *ledg
 		if have == nil {
 			have = new(destinationTotals)
 		}
-		for _, state := range [...]JobState{JobPending, JobParked, JobDelivered, JobDropped} {
+		for _, state := range [...]JobState{JobPending, JobParked, JobDelivered, JobDropped, JobAwaiting, JobCommitted, JobRefused} {
 			compare(state.String()+" jobs for "+name, uint64(*c.of(state)), uint64(*have.of(state)))
 		}
 	}

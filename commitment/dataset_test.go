@@ -104,7 +104,7 @@ func manyReferences(n int) []Reference {
 
 func TestEverySyntaxAndSize(t *testing.T) {
 	for _, ts := range syntaxes {
-		for _, n := range []int{1, 2, MaxReferences} {
+		for _, n := range []int{1, 2, 1000} {
 			request := &Request{TransactionUID: "2.25.1", References: manyReferences(n)}
 			data, err := request.Encode(ts)
 			if err != nil {
@@ -126,6 +126,17 @@ func TestEverySyntaxAndSize(t *testing.T) {
 				t.Fatalf("%s, result on %d: %v", ts, n, err)
 			}
 		}
+	}
+}
+
+func TestAsManyAsMayBe(t *testing.T) {
+	request := &Request{TransactionUID: "2.25.1", References: manyReferences(MaxReferences)}
+	data, err := request.Encode(dicom.ImplicitVRLittleEndian)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ParseRequest(data, dicom.ImplicitVRLittleEndian); err != nil || !reflect.DeepEqual(got, request) {
+		t.Fatal(err)
 	}
 }
 

@@ -12,5 +12,8 @@
 // [Reports] those of N-EVENT-REPORT. [Context] and [ReportingRole] are what an association needs: who requests it only to
 // report has to propose the role of SCP (PS3.7 D.3.3.4).
 //
+// A [Keeper] is the SCP for what a spool holds. It makes a request durable before it answers, and reports until the peer
+// has taken the result.
+//
 // Data sets come from the network: they are bounded, and errors about them hold no values.
 package commitment

@@ -172,6 +172,7 @@ func (g *Gateway) status(p *parts) Status {
 		Recovery:     recoveryStatus(p.spool.Recovery()),
 		Received:     p.receive.tally.status(),
 		Destinations: destinationStatus(g.cfg.Destinations, live, p.spool.Counts()),
+		Commitments:  commitmentStatus(p.keeper),
 		Notes:        g.cfg.Notes,
 	}
 	s.Associations.In = int(p.receive.open.Load())

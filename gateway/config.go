@@ -27,6 +27,7 @@ type Config struct {
 	Spool           Spool
 	Peers           []Peer
 	Destinations    []Destination
+	Commitment      Commitment
 	Views           []View
 	Retrieve        Retrieve
 	Log             Log
@@ -110,6 +111,11 @@ type Spool struct {
 	SegmentSize  int64
 }
 
+// Commitment configures storage commitment towards peers.
+type Commitment struct {
+	MaxAge time.Duration // after its request a result is given up that the peer does not take
+}
+
 // Right is something a peer may do.
 type Right string
 
@@ -118,7 +124,7 @@ const (
 	RightStore    Right = "store"
 	RightQuery    Right = "query"
 	RightRetrieve Right = "retrieve"
-	RightCommit   Right = "commit"
+	RightCommit   Right = "commit" // ask for storage commitment; who may store may
 )
 
 // Peer is an application entity that may call the gateway.
@@ -303,7 +309,7 @@ func (c *Config) Destination(name string) (Destination, bool) {
 
 // Allows reports whether the peer has a right.
 func (p Peer) Allows(r Right) bool {
-	return slices.Contains(p.Allow, r)
+	return slices.Contains(p.Allow, r) || r == RightCommit && slices.Contains(p.Allow, RightStore)
 }
 
 // AdmitsAddress reports whether the peer may call from addr.

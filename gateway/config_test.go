@@ -203,7 +203,7 @@ func TestContractExampleIsValid(t *testing.T) {
 	for _, want := range []string{
 		"views: not served by this version", "retrieve: not served by this version", "public: not served by this version",
 		"views[0].dsn: whoever can read this file can read this secret",
-		"retrieve.clients[0].access_secret: whoever", "right to commit",
+		"retrieve.clients[0].access_secret: whoever",
 	} {
 		if !strings.Contains(notes, want) {
 			t.Errorf("notes lack %q:\n%s", want, notes)

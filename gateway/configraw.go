@@ -22,6 +22,7 @@ type rawConfig struct {
 	Spool           rawSpool         `yaml:"spool"`
 	Peers           []rawPeer        `yaml:"peers"`
 	Destinations    []rawDestination `yaml:"destinations"`
+	Commitment      rawCommitment    `yaml:"commitment"`
 	Views           []rawView        `yaml:"views"`
 	Retrieve        rawRetrieve      `yaml:"retrieve"`
 	Log             rawLog           `yaml:"log"`
@@ -150,6 +151,11 @@ type rawClientTLS struct {
 	Cert       value `yaml:"cert"`
 	Key        value `yaml:"key"`
 	ServerName value `yaml:"server_name"`
+}
+
+type rawCommitment struct {
+	stanza
+	MaxAge value `yaml:"max_age" default:"7d"`
 }
 
 type rawView struct {

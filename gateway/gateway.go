@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"dcmgate/commitment"
 	"dcmgate/dimse"
 	"dcmgate/forwarder"
 	"dcmgate/metrics"
@@ -82,6 +83,7 @@ type parts struct {
 	spool   *spool.Spool
 	forward *forwarder.Forwarder
 	receive *receiver
+	keeper  *commitment.Keeper
 	dicom   *dimse.Server
 	admin   *http.Server // nil if off
 	control *http.Server
@@ -91,7 +93,7 @@ type parts struct {
 	group         *errgroup.Group
 	stopForward   context.CancelFunc
 	forwardEnded  chan struct{}
-	stopBackstage context.CancelFunc // requests over HTTP, the watchdog
+	stopBackstage context.CancelFunc // requests over HTTP, the watchdog, reports of commitment
 }
 
 // Run opens the spool and runs the gateway until ctx ends or a part of it
@@ -140,6 +142,8 @@ func (g *Gateway) open() (_ *parts, err error) {
 	p.receive.queries = qr.New(qr.Options{
 		Index: p.spool, AETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry, Destination: g.moveDestinations(),
 	})
+	p.keeper = g.newKeeper(p.spool)
+	p.receive.keeper = p.keeper
 	if p.dicom, err = g.newServer(p.receive); err != nil {
 		return nil, err
 	}
@@ -220,6 +224,8 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		g.notifier.Watch(backstage, p.spool.Health)
 		return nil
 	})
+
+	group.Go(func() error { return p.keeper.Run(backstage) })
 
 	if p.listeners.plain != nil {
 		group.Go(func() error { return p.dicom.Serve(p.listeners.plain) })

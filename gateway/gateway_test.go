@@ -270,6 +270,7 @@ func TestInstrumentsAreDescribedAndBounded(t *testing.T) {
 	bounded := map[string]bool{
 		"destination": true, "state": true, "direction": true, "outcome": true, "how": true, "status": true, "status_class": true,
 		"operation": true, "result": true, "reason": true, "version": true, "go": true, "flag": true, "level": true, "kind": true,
+		"association": true,
 	}
 	for _, i := range list {
 		if !strings.HasPrefix(i.Name, "dcmgate_") {

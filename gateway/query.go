@@ -3,6 +3,7 @@ package gateway
 import (
 	"slices"
 
+	"dcmgate/commitment"
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/pdu"
@@ -12,13 +13,16 @@ import (
 // querySyntaxes are the transfer syntaxes of identifiers, most wanted first.
 var querySyntaxes = append(slices.Clone(uncompressed), dicom.DeflatedExplicitVRLittleEndian)
 
-// rightFor is what a peer needs for an abstract syntax of the Query/Retrieve service class; ok is false of others.
+// rightFor is what a peer needs for an abstract syntax of the Query/Retrieve and Storage Commitment service classes; ok is
+// false of others.
 func rightFor(abstract dicom.UID) (right Right, ok bool) {
 	switch {
 	case slices.Contains(qr.FindSOPClasses(), abstract):
 		return RightQuery, true
 	case slices.Contains(qr.MoveSOPClasses(), abstract):
 		return RightRetrieve, true
+	case abstract == commitment.SOPClass:
+		return RightCommit, true
 	}
 	return "", false
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"dcmgate/commitment"
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/pdu"
@@ -34,6 +35,10 @@ func TestAnswerToContextsOfQueries(t *testing.T) {
 		{"retrieving without the right", mayQuery, qr.StudyRootMove, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
 		{"querying with the right to retrieve", mayRetrieve, qr.StudyRootFind, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
 		{"retrieving by C-GET", mayRetrieve, "1.2.840.10008.5.1.4.1.2.2.3", []dicom.UID{implicit}, pdu.ContextAbstractSyntaxNotSupported, ""},
+		{"commitment to who may store", mayStore, commitment.SOPClass, []dicom.UID{implicit, explicit}, pdu.ContextAccepted, explicit},
+		{"commitment to who may ask for it", Peer{Allow: []Right{RightCommit}}, commitment.SOPClass, []dicom.UID{implicit}, pdu.ContextAccepted, implicit},
+		{"commitment without the right", mayQuery, commitment.SOPClass, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
+		{"storing with the right to commit", Peer{Allow: []Right{RightCommit}}, ctImageStorage, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
 		{"worklist", mayQuery, "1.2.840.10008.5.1.4.31", []dicom.UID{implicit}, pdu.ContextAbstractSyntaxNotSupported, ""},
 	} {
 		ts, got := newContexts(DICOM{SOPClasses: SOPClassesAny}).policyOf(row.peer)(row.abstract, row.offered)
@@ -59,8 +64,19 @@ func TestQueriesAreServedToWhoMayQuery(t *testing.T) {
 	}
 }
 
+func TestCommitmentIsServedToWhoMayStoreOrAsk(t *testing.T) {
+	r := &receiver{keeper: commitment.NewKeeper(commitment.KeeperOptions{})}
+	for right, want := range map[Right]bool{RightStore: true, RightCommit: true, RightQuery: false, RightRetrieve: false} {
+		services := dimse.Mux{}
+		r.serveCommitment(services, Peer{Allow: []Right{right}}, &dimse.AssociationRequest{RQ: &pdu.AssociateRQ{}})
+		if served := services[dimse.NActionRQ] != nil; served != want {
+			t.Errorf("%s: served %v", right, served)
+		}
+	}
+}
+
 func TestQueriesDoNotWaitForRoom(t *testing.T) {
-	for uid, want := range map[dicom.UID]bool{qr.StudyRootFind: false, qr.StudyRootMove: false, dicom.VerificationSOPClass: false, ctImageStorage: true} {
+	for uid, want := range map[dicom.UID]bool{commitment.SOPClass: false, qr.StudyRootFind: false, qr.StudyRootMove: false, dicom.VerificationSOPClass: false, ctImageStorage: true} {
 		rq := &pdu.AssociateRQ{PresentationContexts: []pdu.PresentationContext{{ID: 1, AbstractSyntax: string(uid)}}}
 		if got := proposesStorage(rq); got != want {
 			t.Errorf("%s: %v", uid, got)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"dcmgate/commitment"
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/pdu"
@@ -25,9 +26,10 @@ type receiver struct {
 	log       *slog.Logger
 	trouble   *trouble
 	tally     *tally
-	open      atomic.Int64  // associations
-	overlap   chan struct{} // writers beyond one for each association
-	queries   *qr.SCP       // nil serves none
+	open      atomic.Int64       // associations
+	overlap   chan struct{}      // writers beyond one for each association
+	queries   *qr.SCP            // nil serves none
+	keeper    *commitment.Keeper // nil commits itself to nothing
 }
 
 // route is a destination as far as receiving is concerned.
@@ -69,9 +71,11 @@ func (r *receiver) Associate(_ context.Context, rq *dimse.AssociationRequest) (*
 	r.open.Add(1)
 	s := newStorage(r, rq)
 	services := dimse.Mux{dimse.CStoreRQ: dimse.StoreFunc(s.store), dimse.CEchoRQ: dimse.Echo()}
+	r.serveCommitment(services, peer, rq)
 	return &dimse.Acceptance{
 		Results:               dimse.Negotiate(rq.RQ, r.contexts.policyOf(peer)),
 		Service:               services,
+		RoleSelections:        commitment.GrantRoles(rq.RQ.RoleSelections, peer.Allows(RightCommit), false),
 		ExtendedNegotiations:  r.serveQueries(services, peer, rq),
 		AsyncOperationsWindow: &pdu.AsyncOperationsWindow{Invoked: r.window, Performed: 1},
 		Closed:                func(dimse.AssociationSummary) { r.open.Add(-1) },
@@ -89,7 +93,7 @@ func origin(rq *dimse.AssociationRequest) spool.Incoming {
 }
 
 // proposesStorage spares from what is meant for senders the associations for
-// queries and retrievals and for nothing but C-ECHO, which technicians open to see whether the
+// queries, retrievals and storage commitment and for nothing but C-ECHO, which technicians open to see whether the
 // gateway lives.
 func proposesStorage(rq *pdu.AssociateRQ) bool {
 	for _, pc := range rq.PresentationContexts {

@@ -14,23 +14,37 @@ import (
 // association.
 const moveWindow = 8
 
-// moveDestinations finds the peers that instances can be moved to: those with
-// an address.
-func (g *Gateway) moveDestinations() func(aeTitle string) qr.Dial {
+// peerDialer requests associations with peers.
+func (g *Gateway) peerDialer() *dimse.Dialer {
 	t := g.cfg.DICOM.Timeouts
-	dialer := &dimse.Dialer{
+	return &dimse.Dialer{
 		LocalAETitle:   g.cfg.AETitle,
 		ConnectTimeout: t.Association,
 		Timeouts:       dimse.Timeouts{ARTIM: t.Association, PDUTimeout: t.PDU, WriteTimeout: t.Write, DIMSETimeout: t.DIMSE},
 		Logger:         g.log,
 		Registerer:     g.registry,
 	}
+}
+
+// callable finds a peer that has an address.
+func (g *Gateway) callable(aeTitle string) (Peer, bool) {
+	i := slices.IndexFunc(g.cfg.Peers, func(p Peer) bool { return p.AETitle == aeTitle && p.Address != "" })
+	if i < 0 {
+		return Peer{}, false
+	}
+	return g.cfg.Peers[i], true
+}
+
+// moveDestinations finds the peers that instances can be moved to: those with
+// an address.
+func (g *Gateway) moveDestinations() func(aeTitle string) qr.Dial {
+	dialer := g.peerDialer()
 	return func(aeTitle string) qr.Dial {
-		i := slices.IndexFunc(g.cfg.Peers, func(p Peer) bool { return p.AETitle == aeTitle && p.Address != "" })
-		if i < 0 {
+		p, ok := g.callable(aeTitle)
+		if !ok {
 			return nil
 		}
-		return dialPeer(dialer, g.cfg.Peers[i])
+		return dialPeer(dialer, p)
 	}
 }
 

@@ -24,6 +24,7 @@ type Status struct {
 	Recovery     RecoveryStatus      `json:"recovery"`
 	Received     ReceivedStatus      `json:"received"`
 	Destinations []DestinationStatus `json:"destinations"`
+	Commitments  []CommitmentStatus  `json:"commitments,omitempty"` // reports that wait
 	Notes        []string            `json:"notes,omitempty"`
 }
 

@@ -127,6 +127,7 @@ func (v *validator) config(raw *rawConfig) Config {
 		Views:           v.views(raw.Views),
 		Retrieve:        v.retrieve(&raw.Retrieve),
 		Log:             v.log(&raw.Log),
+		Commitment:      Commitment{MaxAge: v.duration(raw.Commitment.MaxAge, time.Minute, 366*24*time.Hour)},
 		ShutdownTimeout: v.duration(raw.ShutdownTimeout, time.Second, time.Hour),
 	}
 	cfg.Destinations = v.destinations(raw.Destinations, cfg.AETitle)
@@ -234,7 +235,6 @@ func (v *validator) spool(raw *rawSpool) Spool {
 func (v *validator) peers(raws []rawPeer) []Peer {
 	var peers []Peer
 	seen := make(map[string]int)
-	commit := false
 	for i := range raws {
 		raw := &raws[i]
 		p := Peer{
@@ -250,9 +250,7 @@ func (v *validator) peers(raws []rawPeer) []Peer {
 		if raw.Allow != nil {
 			p.Allow = nil
 			for _, r := range raw.Allow {
-				right := oneOf(v, r, RightStore, RightQuery, RightRetrieve, RightCommit)
-				p.Allow = append(p.Allow, right)
-				commit = commit || right == RightCommit
+				p.Allow = append(p.Allow, oneOf(v, r, RightStore, RightQuery, RightRetrieve, RightCommit))
 			}
 		}
 		if first, ok := seen[p.AETitle]; ok && p.AETitle != "" {
@@ -262,9 +260,6 @@ func (v *validator) peers(raws []rawPeer) []Peer {
 		peers = append(peers, p)
 	}
 	v.moveTo(raws, peers)
-	if commit {
-		v.note("peers: the right to commit is kept, but not served by this version")
-	}
 	return peers
 }
 

@@ -66,10 +66,21 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 			fmt.Fprintf(out, "%s: last failure %s ago: %s\n", d.Name, ageText(now, d.LastErrorAt), d.LastError)
 		}
 	}
+	for _, c := range s.Commitments {
+		fmt.Fprintln(out, commitmentText(c, now))
+	}
 	for _, n := range s.Notes {
 		fmt.Fprintf(out, "note: %s\n", n)
 	}
 	return nil
+}
+
+func commitmentText(c gateway.CommitmentStatus, now time.Time) string {
+	text := fmt.Sprintf("%s: %s of storage commitment waiting, the oldest for %s", c.Peer, count(int64(c.Waiting), "report"), ageText(now, c.Oldest))
+	if c.LastError != "" {
+		text += ": " + c.LastError
+	}
+	return text
 }
 
 func gatewayText(s gateway.Status, now time.Time) string {

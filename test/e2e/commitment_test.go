@@ -1,0 +1,188 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"dcmgate/commitment"
+	"dcmgate/dicom"
+	"dcmgate/dimse"
+	"dcmgate/internal/peertest"
+	"dcmgate/internal/synth"
+	"dcmgate/pdu"
+)
+
+// knowing writes into a gateway's configuration that it knows a peer by its address.
+func (g *gate) knowing(t testing.TB, title, address string) {
+	t.Helper()
+	f, err := os.OpenFile(g.config, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = fmt.Fprintf(f, "peers:\n  - {ae_title: %s, address: %q}\n", title, address)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// fill stores n instances at an address, as files and over the network, and returns how they are referred to.
+func fill(t testing.TB, address, called string, n int) (refs []commitment.Reference, files []string) {
+	t.Helper()
+	template, dir := synth.NewTemplate(4000, 7), t.TempDir()
+	for i := range n {
+		o := template.Object(1, 1, i)
+		refs = append(refs, commitment.Reference{SOPClassUID: synth.CTImageStorage, SOPInstanceUID: dicom.UID(o.SOPInstanceUID)})
+		files = append(files, filepath.Join(dir, fmt.Sprintf("%d.dcm", i)))
+		if err := os.WriteFile(files[i], o.Part10(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, status := peertest.Run(t, nil, binary, "send", "--called", called, address, dir); status != 0 {
+		t.Fatalf("send: status %d\n%s", status, out)
+	}
+	return refs, files
+}
+
+// askOnce asks as AE title CT1 and releases the association at once.
+func askOnce(t testing.TB, g *gate, r *commitment.Request) error {
+	t.Helper()
+	a, err := (&dimse.Dialer{LocalAETitle: "CT1"}).Dial(t.Context(), g.address, dimse.Proposal{CalledAETitle: "DCMGATE", Contexts: []pdu.PresentationContext{commitment.Context(1)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	if err := commitment.Ask(t.Context(), a, r); err != nil {
+		return err
+	}
+	return a.Release(t.Context())
+}
+
+// listenForReports takes reports at an address until the test ends; each is answered by take.
+func listenForReports(t testing.TB, address string, take commitment.Taker[commitment.Result]) {
+	t.Helper()
+	s, err := dimse.NewServer(dimse.HandlerFunc(func(_ context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
+		return &dimse.Acceptance{
+			Results: dimse.Negotiate(rq.RQ, func(_ dicom.UID, offered []dicom.UID) (dicom.UID, pdu.ContextResult) {
+				return offered[0], pdu.ContextAccepted
+			}),
+			Service:        dimse.Mux{dimse.NEventReportRQ: commitment.Reports(take)},
+			RoleSelections: commitment.GrantRoles(rq.RQ.RoleSelections, false, true),
+		}, nil
+	}), dimse.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+}
+
+// A gateway that is killed after it has taken a request, or while a report waits, reports after the next start.
+func TestKillBeforeTheReport(t *testing.T) {
+	address := peertest.Address(t) // where nobody listens yet
+	g := newGate(t, "")
+	g.knowing(t, "CT1", address)
+	g.start(t)
+	refs, _ := fill(t, g.address, "DCMGATE", 20)
+	requests := map[dicom.UID]*commitment.Request{}
+	for i := range 3 {
+		r := &commitment.Request{TransactionUID: dicom.UID(fmt.Sprintf("2.25.%d", i+1)), References: append(refs[:len(refs):len(refs)], commitment.Reference{SOPClassUID: synth.CTImageStorage, SOPInstanceUID: "1.2.3"})}
+		requests[r.TransactionUID] = r
+		if err := askOnce(t, g, r); err != nil {
+			t.Fatal(err)
+		}
+		g.process.Kill() // at once the first time, and after reports have failed the others
+		g.start(t)
+		peertest.Eventually(t, 20*time.Second, "a report has failed", func() bool {
+			return g.metric(t, "dcmgate_commitment_reports_total", `association="own"`, `outcome="failed"`) > 0
+		})
+		if n := g.metric(t, "dcmgate_commitment_waiting"); n != float64(i+1) {
+			t.Errorf("%v requests wait, want %d", n, i+1)
+		}
+	}
+	if out, status := g.run(t, "status"); status != 0 || !strings.Contains(out, "CT1: 3 reports of storage commitment waiting") {
+		t.Errorf("status: %d\n%s", status, out)
+	}
+	results := make(chan *commitment.Result, 10)
+	listenForReports(t, address, func(_ context.Context, _ *dimse.Request, r *commitment.Result) error {
+		results <- r
+		return nil
+	})
+	for range requests {
+		select {
+		case r := <-results:
+			want := &commitment.Result{TransactionUID: r.TransactionUID, RetrieveAETitle: "DCMGATE", Committed: refs,
+				Failed: []commitment.Failure{{Reference: commitment.Reference{SOPClassUID: synth.CTImageStorage, SOPInstanceUID: "1.2.3"}, Reason: 0x0112}}}
+			if requests[r.TransactionUID] == nil || !reflect.DeepEqual(r, want) {
+				t.Errorf("reported %+v", r)
+			}
+			delete(requests, r.TransactionUID)
+		case <-time.After(60 * time.Second):
+			t.Fatalf("%d reports did not come", len(requests))
+		}
+	}
+	peertest.Eventually(t, 20*time.Second, "nothing waits", func() bool { return g.metric(t, "dcmgate_commitment_waiting") == 0 })
+	if n := g.metric(t, "dcmgate_commitment_instances_total", `outcome="committed"`); n != 60 {
+		t.Errorf("%v instances counted as committed, want 60", n)
+	}
+}
+
+// Orthanc asks, and takes the report over the gateway's association.
+func TestOrthancAsksForCommitment(t *testing.T) {
+	g := newGate(t, "")
+	orthanc := peertest.Orthanc(t, nil, nil, map[string]string{"DCMGATE": g.address})
+	g.knowing(t, "ORTHANC", orthanc.Address)
+	g.start(t)
+	refs, _ := fill(t, g.address, "DCMGATE", 5)
+	ask := func(refs ...commitment.Reference) (status string, failures string) {
+		t.Helper()
+		var instances []map[string]string
+		for _, r := range refs {
+			instances = append(instances, map[string]string{"SOPClassUID": string(r.SOPClassUID), "SOPInstanceUID": string(r.SOPInstanceUID)})
+		}
+		body, err := json.Marshal(map[string]any{"DicomInstances": instances})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asked struct{ Path string }
+		if err := json.Unmarshal(orthanc.REST(t, "POST", "/modalities/DCMGATE/storage-commitment", string(body)), &asked); err != nil {
+			t.Fatal(err)
+		}
+		var report struct {
+			Status   string
+			Failures []map[string]any
+		}
+		peertest.Eventually(t, 20*time.Second, "Orthanc has the report", func() bool {
+			if err := json.Unmarshal(orthanc.REST(t, "GET", asked.Path, ""), &report); err != nil {
+				t.Fatal(err)
+			}
+			return report.Status != "Pending"
+		})
+		return report.Status, fmt.Sprint(report.Failures)
+	}
+	if status, failures := ask(refs...); status != "Success" {
+		t.Errorf("all are kept: %s %s", status, failures)
+	}
+	wrong := refs[1]
+	wrong.SOPClassUID = dicom.MRImageStorage
+	unknown := refs[2]
+	unknown.SOPInstanceUID = "1.2.3"
+	status, failures := ask(refs[0], wrong, unknown)
+	if status != "Failure" || !strings.Contains(failures, "1.2.3") || !strings.Contains(failures, string(wrong.SOPInstanceUID)) || strings.Contains(failures, string(refs[0].SOPInstanceUID)) {
+		t.Errorf("some are not kept: %s %s", status, failures)
+	}
+	peertest.Eventually(t, 10*time.Second, "two reports are counted", func() bool {
+		return g.metric(t, "dcmgate_commitment_reports_total", `outcome="taken"`) == 2
+	})
+}

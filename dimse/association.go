@@ -60,6 +60,7 @@ type Association struct {
 	lastID   uint16                // message ID given out last; guarded by mu
 	watch    *time.Timer           // of the DIMSE timeout; guarded by mu
 	watching bool                  // watch is running; guarded by mu
+	late     atomic.Bool           // a response was found to be overdue
 
 	slots     chan struct{} // a token per operation of ours outstanding
 	serving   chan struct{} // a token per operation of the peer being served

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"dcmgate/dicom"
+	"dcmgate/internal/synth"
 	"dcmgate/pdu"
 )
 
@@ -747,4 +749,164 @@ func TestHastyPeers(t *testing.T) {
 		})
 	}
 	w.idle(t)
+}
+
+// getService is a C-GET that stores an instance to the requestor, waits for the answer, and says how that went.
+func getService(outcomes chan<- error) Service {
+	object := synth.NewTemplate(2000, 3).Object(1, 1, 1)
+	return Mux{CEchoRQ: Echo(), CGetRQ: ServiceFunc(func(ctx context.Context, w ResponseWriter, rq *Request) {
+		_, _ = io.Copy(io.Discard, rq.Data)
+		_, err := rq.Association.Store(ctx, storeRequest(storeContext, object))
+		outcomes <- err
+		_ = w.Respond(Command{Status: StatusSuccess}, nil)
+	})}
+}
+
+// beginGet sends a C-GET request and takes the sub-operation's; it returns the command of that.
+func (p *scripted) beginGet(id uint16) Command {
+	p.t.Helper()
+	rq := associateRQ()
+	rq.RoleSelections = []pdu.RoleSelection{{SOPClassUID: string(ctImage), SCP: true}}
+	p.associate(rq)
+	c := Command{CommandField: CGetRQ, MessageID: id, AffectedSOPClassUID: studyRootFind, HasDataSet: true}
+	p.send(pdata(pdv(findContext, commandLast, c.Append(nil)), pdv(findContext, dataLast, nil)))
+	_, set := p.fragment()
+	store, err := ParseCommand(set)
+	if err != nil || store.CommandField != CStoreRQ {
+		p.t.Fatalf("%+v, %v", store, err)
+	}
+	for f, _ := p.fragment(); !f.Last; f, _ = p.fragment() { // the data set
+	}
+	return store
+}
+
+// fragment receives a P-DATA-TF of one fragment.
+func (p *scripted) fragment() (pdu.Fragment, []byte) {
+	p.t.Helper()
+	if h, err := p.r.Next(); err != nil || h.Type != pdu.TypePData {
+		p.t.Fatalf("%v, %v", h, err)
+	}
+	f, err := p.r.Fragment()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	data, err := io.ReadAll(p.r)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	if err := p.r.Skip(); err != nil {
+		p.t.Fatal(err)
+	}
+	return f, data
+}
+
+func storeRSP(id uint16, status Status) []byte {
+	c := Command{CommandField: CStoreRSP, MessageIDBeingRespondedTo: id, AffectedSOPClassUID: ctImage, Status: status}
+	return pdata(pdv(storeContext, commandLast, c.Append(nil)))
+}
+
+// A requestor of C-GET answers its sub-operation with anything but what it should: other message IDs, other operations,
+// pending statuses, garbage. None of it stands for an answer, and none of it keeps the operation waiting for longer.
+func TestAnswersToSubOperationsThatAreNone(t *testing.T) {
+	noLeaks(t)
+	strange := Command{CommandField: CEchoRSP, Status: StatusSuccess}
+	for _, row := range []struct {
+		name    string
+		instead func(id uint16) []byte
+	}{
+		{"unknown message IDs", func(id uint16) []byte { return storeRSP(id+1, StatusSuccess) }},
+		{"pending", func(id uint16) []byte { return storeRSP(id, StatusPending) }},
+		{"the response of another operation", func(id uint16) []byte {
+			strange.MessageIDBeingRespondedTo = id
+			return pdata(pdv(storeContext, commandLast, strange.Append(nil)))
+		}},
+		{"cancels of what is not there", func(id uint16) []byte { return pdata(pdv(storeContext, commandLast, cancelRQ(77))) }},
+		{"requests beyond the window", func(id uint16) []byte { return pdata(pdv(echoContext, commandLast, echoRQ(1000))) }},
+	} {
+		outcomes := make(chan error, 1)
+		_, address := serve(t, acceptAll(getService(outcomes)), ServerOptions{Timeouts: Timeouts{DIMSETimeout: 300 * time.Millisecond}})
+		p := connect(t, address)
+		store := p.beginGet(7)
+		stop := make(chan struct{})
+		go func() {
+			defer close(stop)
+			for p.conn.SetWriteDeadline(time.Now().Add(5*time.Second)) == nil {
+				if _, err := p.conn.Write(row.instead(store.MessageID)); err != nil {
+					return
+				}
+			}
+		}()
+		go func() { _, _ = io.Copy(io.Discard, p.conn) }() // and what it is answered
+		select {
+		case err := <-outcomes:
+			if !errors.As(err, new(*LostError)) || !errors.As(err, new(*TimeoutError)) {
+				t.Errorf("%s: %v", row.name, err)
+			}
+		case <-time.After(20 * time.Second):
+			t.Fatalf("%s: waited for without end", row.name)
+		}
+		_ = p.conn.Close()
+		<-stop
+	}
+}
+
+// What comes beyond the window while a C-GET is served is refused at once: the reader has to go on, for the answers that
+// the C-GET waits for come behind it.
+func TestRequestBeyondTheWindowDuringAGet(t *testing.T) {
+	noLeaks(t)
+	outcomes := make(chan error, 1)
+	_, address := serve(t, acceptAll(getService(outcomes)), ServerOptions{})
+	p := connect(t, address)
+	store := p.beginGet(7)
+	p.send(pdata(pdv(echoContext, commandLast, echoRQ(8))))
+	if r := p.response(); r.MessageIDBeingRespondedTo != 8 || r.Status != StatusResourceLimitation || r.ErrorComment == "" {
+		t.Errorf("%+v", r)
+	}
+	p.send(storeRSP(store.MessageID, StatusSuccess))
+	if err := <-outcomes; err != nil {
+		t.Error(err)
+	}
+	if r := p.response(); r.CommandField != CGetRSP || r.MessageIDBeingRespondedTo != 7 || r.Status != StatusSuccess {
+		t.Errorf("%+v", r)
+	}
+	p.send(pdata(pdv(echoContext, commandLast, echoRQ(8))))
+	if r := p.response(); r.Status != StatusSuccess {
+		t.Errorf("afterwards: %+v", r)
+	}
+}
+
+// A C-GET takes what its sub-operations take: while they come, its response is not overdue.
+func TestSubOperationsKeepAGetAlive(t *testing.T) {
+	noLeaks(t)
+	object := synth.NewTemplate(2000, 3).Object(1, 1, 1)
+	service := ServiceFunc(func(ctx context.Context, w ResponseWriter, rq *Request) {
+		_, _ = io.Copy(io.Discard, rq.Data)
+		for range 4 {
+			if _, err := rq.Association.Store(ctx, storeRequest(storeContext, object)); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(60 * time.Millisecond)
+		}
+		if rq.Command.MessageID == 1 {
+			_ = w.Respond(Command{Status: StatusSuccess}, nil)
+			return
+		}
+		<-ctx.Done() // nothing any more
+	})
+	_, address := serve(t, acceptAll(service), ServerOptions{})
+	a := dial(t, address, func(d *Dialer, p *Proposal) {
+		d.DIMSETimeout = 150 * time.Millisecond
+		p.Contexts = contexts(dicom.VerificationSOPClass, ctImage, studyRootFind)
+		p.RoleSelections = []pdu.RoleSelection{{SOPClassUID: string(ctImage), SCP: true}}
+		p.Service = newSink().mux()
+	})
+	for _, answered := range []bool{true, false} {
+		p, err := a.Do(t.Context(), findContext, Command{CommandField: CGetRQ, AffectedSOPClassUID: studyRootFind}, bytes.NewReader(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.Wait(t.Context()); (err == nil) != answered || err != nil && !errors.As(err, new(*TimeoutError)) {
+			t.Errorf("answered %v: %v", answered, err)
+		}
+	}
 }

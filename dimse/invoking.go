@@ -248,18 +248,26 @@ func (p *Pending) sent() {
 }
 
 // checkResponses runs when a response may be overdue, which with a busy association is seldom:
-// the timer is not touched per operation. The reader ends the association.
+// the timer is not touched per operation. The reader ends the association: at its next message,
+// or at once if it waits for one.
 func (a *Association) checkResponses() {
-	if a.overdue(time.Now()) {
+	late := a.overdue(time.Now())
+	if a.late.Store(late); late {
 		a.stream.nudge(0)
-		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	oldest, ok := a.oldestWait()
-	if a.watching = ok && a.err == nil; a.watching {
-		a.watch.Reset(max(time.Until(oldest.Add(a.limits.DIMSETimeout)), time.Millisecond))
+	if a.watching = len(a.outgoing) > 0 && a.err == nil; !a.watching {
+		return
 	}
+	next := a.limits.DIMSETimeout
+	if oldest, ok := a.oldestWait(); ok {
+		next = max(time.Until(oldest.Add(next)), time.Millisecond)
+	}
+	if late {
+		next = closeWait // the reader may have missed it
+	}
+	a.watch.Reset(next)
 }
 
 // overdue tells whether a response has been waited for too long.
@@ -270,10 +278,14 @@ func (a *Association) overdue(now time.Time) bool {
 	return ok && a.limits.DIMSETimeout > 0 && now.Sub(oldest) >= a.limits.DIMSETimeout
 }
 
-// oldestWait is when the longest wait for a response began. a.mu is held.
+// oldestWait is when the longest wait for a response began. While sub-operations of a C-GET are
+// performed here, its response is not waited for. a.mu is held.
 func (a *Association) oldestWait() (oldest time.Time, ok bool) {
 	for _, p := range a.outgoing {
-		if !p.heard.IsZero() && (!ok || p.heard.Before(oldest)) {
+		if p.heard.IsZero() || p.field == CGetRQ && len(a.incoming) > 0 {
+			continue
+		}
+		if !ok || p.heard.Before(oldest) {
 			oldest, ok = p.heard, true
 		}
 	}
@@ -313,12 +325,12 @@ func (p *Pending) receiveData() ([]byte, error) {
 }
 
 func (p *Pending) deliverPending(r Response) error {
+	if !p.streams {
+		return nil // a pending status of an operation that has none: wait on, but no longer for it
+	}
 	p.a.mu.Lock()
 	p.heard = time.Now()
 	p.a.mu.Unlock()
-	if !p.streams {
-		return nil // a pending status of an operation that has none: wait on
-	}
 	select {
 	case p.responses <- r:
 	case <-p.abandoned:

@@ -90,18 +90,26 @@ func windows(w *pdu.AsyncOperationsWindow) (byRequestor, byAcceptor int) {
 	return int(lesser(w.Invoked, MaxOperations)), int(lesser(w.Performed, MaxOperations))
 }
 
-// grantRoles cuts the acceptor's role selections to what was proposed (PS3.7 D.3.3.4.2).
+// grantRoles cuts the acceptor's role selections to what was proposed (PS3.7 D.3.3.4.2). Of
+// several for one SOP class the first counts, on either side.
 func grantRoles(proposed, allowed []pdu.RoleSelection) []pdu.RoleSelection {
+	if len(allowed) == 0 {
+		return nil
+	}
+	open := make(map[string]pdu.RoleSelection, len(proposed))
+	for _, p := range proposed {
+		if _, again := open[p.SOPClassUID]; !again {
+			open[p.SOPClassUID] = p
+		}
+	}
 	var granted []pdu.RoleSelection
 	for _, a := range allowed {
-		i := slices.IndexFunc(proposed, func(p pdu.RoleSelection) bool { return p.SOPClassUID == a.SOPClassUID })
-		if i >= 0 {
-			granted = append(granted, pdu.RoleSelection{
-				SOPClassUID: a.SOPClassUID,
-				SCU:         a.SCU && proposed[i].SCU,
-				SCP:         a.SCP && proposed[i].SCP,
-			})
+		p, ok := open[a.SOPClassUID]
+		if !ok {
+			continue
 		}
+		delete(open, a.SOPClassUID)
+		granted = append(granted, pdu.RoleSelection{SOPClassUID: a.SOPClassUID, SCU: a.SCU && p.SCU, SCP: a.SCP && p.SCP})
 	}
 	return granted
 }

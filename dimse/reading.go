@@ -82,6 +82,9 @@ func (a *Association) readMessage() (*operation, error) {
 func (a *Association) awaitCommand() (pdu.Fragment, error) {
 	rd := &a.reading
 	for {
+		if a.late.Load() && a.overdue(time.Now()) {
+			return pdu.Fragment{}, &TimeoutError{"a response", a.limits.DIMSETimeout}
+		}
 		if rd.inData {
 			f, err := rd.r.Fragment()
 			if err != io.EOF {

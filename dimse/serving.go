@@ -51,6 +51,10 @@ func (a *Association) admit(nc *NegotiatedContext, c Command) (*operation, error
 	if !a.register(op) {
 		return nil, a.refuse(nc, c, StatusDuplicateInvocation, "")
 	}
+	if a.overfull(op) {
+		a.unregister(op)
+		return nil, a.refuse(nc, c, StatusResourceLimitation, "more operations than were negotiated")
+	}
 	select {
 	case a.serving <- struct{}{}:
 		return op, nil
@@ -86,13 +90,35 @@ func (a *Association) register(op *operation) bool {
 }
 
 // unregister forgets an operation that is about to be answered: the peer may use its message
-// ID again the moment it has the response.
+// ID again the moment it has the response. What the peer owes for a C-GET of ours it could
+// not send meanwhile.
 func (a *Association) unregister(op *operation) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if id := op.rq.Command.MessageID; a.incoming[id] == op {
 		delete(a.incoming, id)
 	}
+	for _, p := range a.outgoing {
+		if p.field == CGetRQ && !p.heard.IsZero() {
+			p.heard = time.Now()
+		}
+	}
+}
+
+// overfull tells whether a request goes beyond the peer's window while a C-GET is being served.
+// Waiting for room would keep the reader from the responses that the C-GET waits for.
+func (a *Association) overfull(op *operation) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.incoming) <= a.perform {
+		return false
+	}
+	for _, other := range a.incoming {
+		if other != op && other.rq.Command.CommandField == CGetRQ {
+			return true
+		}
+	}
+	return false
 }
 
 // turnAway ends an association that goes on while the server shuts down, once what is being

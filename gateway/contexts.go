@@ -92,7 +92,7 @@ func (c *contexts) storage(abstract dicom.UID) bool {
 // pixels, and taking a compressed one further down would make it compress,
 // with loss perhaps; so the best uncompressed one is taken.
 func (c *contexts) transferSyntax(offered []dicom.UID) (dicom.UID, bool) {
-	known := slices.DeleteFunc(slices.Clone(offered), func(ts dicom.UID) bool { return !c.known[ts] })
+	known := c.those(offered)
 	if len(known) == 0 {
 		return "", false
 	}
@@ -103,6 +103,11 @@ func (c *contexts) transferSyntax(offered []dicom.UID) (dicom.UID, bool) {
 		return known[0], true
 	}
 	return firstOf(uncompressed, known)
+}
+
+// those are the offered transfer syntaxes that are accepted at all.
+func (c *contexts) those(offered []dicom.UID) []dicom.UID {
+	return slices.DeleteFunc(slices.Clone(offered), func(ts dicom.UID) bool { return !c.known[ts] })
 }
 
 // firstOf returns the first of wanted that is among offered.

@@ -19,7 +19,7 @@ func rightFor(abstract dicom.UID) (right Right, ok bool) {
 	switch {
 	case slices.Contains(qr.FindSOPClasses(), abstract):
 		return RightQuery, true
-	case slices.Contains(qr.MoveSOPClasses(), abstract):
+	case slices.Contains(qr.MoveSOPClasses(), abstract), slices.Contains(qr.GetSOPClasses(), abstract):
 		return RightRetrieve, true
 	case abstract == commitment.SOPClass:
 		return RightCommit, true
@@ -27,11 +27,15 @@ func rightFor(abstract dicom.UID) (right Right, ok bool) {
 	return "", false
 }
 
-// policyOf returns the choice for a peer by its rights: queries and retrievals
-// as well as what policyFor answers.
-func (c *contexts) policyOf(p Peer) dimse.ContextPolicy {
+// policyOf returns the choice for a peer by its rights and by the roles that
+// it was granted: queries and retrievals as well as what policyFor answers.
+func (c *contexts) policyOf(p Peer, roles []pdu.RoleSelection, prevailing prevailing) dimse.ContextPolicy {
 	others := c.policyFor(p.Allows(RightStore))
+	taking := takers(roles)
 	return func(abstract dicom.UID, offered []dicom.UID) (dicom.UID, pdu.ContextResult) {
+		if taking[abstract] {
+			return c.taken(abstract, offered, prevailing)
+		}
 		right, ok := rightFor(abstract)
 		if !ok {
 			return others(abstract, offered)
@@ -39,16 +43,15 @@ func (c *contexts) policyOf(p Peer) dimse.ContextPolicy {
 		if !p.Allows(right) {
 			return "", pdu.ContextUserRejection
 		}
-		known := slices.DeleteFunc(slices.Clone(offered), func(ts dicom.UID) bool { return !c.known[ts] })
-		if ts, ok := firstOf(querySyntaxes, known); ok {
+		if ts, ok := firstOf(querySyntaxes, c.those(offered)); ok {
 			return ts, pdu.ContextAccepted
 		}
 		return "", pdu.ContextTransferSyntaxesNotSupported
 	}
 }
 
-// serveQueries adds C-FIND to the services of a peer that may query and C-MOVE
-// to those of one that may retrieve, and returns the answer to its extended
+// serveQueries adds C-FIND to the services of a peer that may query, C-MOVE and
+// C-GET to those of one that may retrieve, and returns the answer to its extended
 // negotiation.
 func (r *receiver) serveQueries(services dimse.Mux, p Peer, rq *dimse.AssociationRequest) []pdu.ExtendedNegotiation {
 	if r.queries == nil {
@@ -63,6 +66,7 @@ func (r *receiver) serveQueries(services dimse.Mux, p Peer, rq *dimse.Associatio
 	}
 	if p.Allows(RightRetrieve) {
 		services[dimse.CMoveRQ] = r.queries.Move(caller)
+		services[dimse.CGetRQ] = r.queries.Get(caller)
 	}
 	if !p.Allows(RightQuery) {
 		return nil

@@ -34,14 +34,17 @@ func TestAnswerToContextsOfQueries(t *testing.T) {
 		{"retrieving in patient/study only", mayRetrieve, qr.PatientStudyOnlyMove, []dicom.UID{implicit}, pdu.ContextAccepted, implicit},
 		{"retrieving without the right", mayQuery, qr.StudyRootMove, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
 		{"querying with the right to retrieve", mayRetrieve, qr.StudyRootFind, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
-		{"retrieving by C-GET", mayRetrieve, "1.2.840.10008.5.1.4.1.2.2.3", []dicom.UID{implicit}, pdu.ContextAbstractSyntaxNotSupported, ""},
 		{"commitment to who may store", mayStore, commitment.SOPClass, []dicom.UID{implicit, explicit}, pdu.ContextAccepted, explicit},
 		{"commitment to who may ask for it", Peer{Allow: []Right{RightCommit}}, commitment.SOPClass, []dicom.UID{implicit}, pdu.ContextAccepted, implicit},
 		{"commitment without the right", mayQuery, commitment.SOPClass, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
 		{"storing with the right to commit", Peer{Allow: []Right{RightCommit}}, ctImageStorage, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
+		{"retrieving by C-GET", mayRetrieve, qr.StudyRootGet, []dicom.UID{implicit, explicit}, pdu.ContextAccepted, explicit},
+		{"retrieving by C-GET in patient root", mayRetrieve, qr.PatientRootGet, []dicom.UID{implicit}, pdu.ContextAccepted, implicit},
+		{"retrieving by C-GET in patient/study only", mayRetrieve, qr.PatientStudyOnlyGet, []dicom.UID{deflated}, pdu.ContextAccepted, deflated},
+		{"retrieving by C-GET without the right", mayStore, qr.StudyRootGet, []dicom.UID{implicit}, pdu.ContextUserRejection, ""},
 		{"worklist", mayQuery, "1.2.840.10008.5.1.4.31", []dicom.UID{implicit}, pdu.ContextAbstractSyntaxNotSupported, ""},
 	} {
-		ts, got := newContexts(DICOM{SOPClasses: SOPClassesAny}).policyOf(row.peer)(row.abstract, row.offered)
+		ts, got := newContexts(DICOM{SOPClasses: SOPClassesAny}).policyOf(row.peer, nil, nil)(row.abstract, row.offered)
 		if got != row.want || ts != row.chosen {
 			t.Errorf("%s: got %v, %q", row.name, got, ts)
 		}
@@ -58,8 +61,10 @@ func TestQueriesAreServedToWhoMayQuery(t *testing.T) {
 		if served := services[dimse.CFindRQ] != nil; served != (right == RightQuery) || served != (len(granted) == 1) {
 			t.Errorf("%s: served %v, granted %v", right, served, granted)
 		}
-		if served := services[dimse.CMoveRQ] != nil; served != (right == RightRetrieve) {
-			t.Errorf("%s: moves served %v", right, served)
+		for _, operation := range []dimse.CommandField{dimse.CMoveRQ, dimse.CGetRQ} {
+			if served := services[operation] != nil; served != (right == RightRetrieve) {
+				t.Errorf("%s: %v served %v", right, operation, served)
+			}
 		}
 	}
 }
@@ -76,9 +81,9 @@ func TestCommitmentIsServedToWhoMayStoreOrAsk(t *testing.T) {
 }
 
 func TestQueriesDoNotWaitForRoom(t *testing.T) {
-	for uid, want := range map[dicom.UID]bool{commitment.SOPClass: false, qr.StudyRootFind: false, qr.StudyRootMove: false, dicom.VerificationSOPClass: false, ctImageStorage: true} {
+	for uid, want := range map[dicom.UID]bool{commitment.SOPClass: false, qr.StudyRootFind: false, qr.StudyRootMove: false, qr.StudyRootGet: false, dicom.VerificationSOPClass: false, ctImageStorage: true} {
 		rq := &pdu.AssociateRQ{PresentationContexts: []pdu.PresentationContext{{ID: 1, AbstractSyntax: string(uid)}}}
-		if got := proposesStorage(rq); got != want {
+		if got := proposesStorage(rq, nil); got != want {
 			t.Errorf("%s: %v", uid, got)
 		}
 	}

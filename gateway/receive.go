@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -58,12 +59,13 @@ func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Re
 }
 
 // Associate implements dimse.Handler.
-func (r *receiver) Associate(_ context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
+func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
 	peer, rejection := r.admission.admit(rq.RQ.CallingAETitle, rq.RQ.CalledAETitle, rq.Remote.Addr().Unmap())
 	if rejection != nil {
 		return nil, rejection
 	}
-	if proposesStorage(rq.RQ) {
+	roles := r.contexts.grantRoles(peer, rq.RQ)
+	if proposesStorage(rq.RQ, roles) {
 		if rejection := congested(r.intake.Pressure()); rejection != nil {
 			return nil, rejection
 		}
@@ -73,11 +75,11 @@ func (r *receiver) Associate(_ context.Context, rq *dimse.AssociationRequest) (*
 	services := dimse.Mux{dimse.CStoreRQ: dimse.StoreFunc(s.store), dimse.CEchoRQ: dimse.Echo()}
 	r.serveCommitment(services, peer, rq)
 	return &dimse.Acceptance{
-		Results:               dimse.Negotiate(rq.RQ, r.contexts.policyOf(peer)),
+		Results:               dimse.Negotiate(rq.RQ, r.contexts.policyOf(peer, roles, r.prevailing(ctx))),
 		Service:               services,
-		RoleSelections:        commitment.GrantRoles(rq.RQ.RoleSelections, peer.Allows(RightCommit), false),
+		RoleSelections:        append(commitment.GrantRoles(rq.RQ.RoleSelections, peer.Allows(RightCommit), false), roles...),
 		ExtendedNegotiations:  r.serveQueries(services, peer, rq),
-		AsyncOperationsWindow: &pdu.AsyncOperationsWindow{Invoked: r.window, Performed: 1},
+		AsyncOperationsWindow: &pdu.AsyncOperationsWindow{Invoked: r.window, Performed: performedWindow(roles)},
 		Closed:                func(dimse.AssociationSummary) { r.open.Add(-1) },
 	}, nil
 }
@@ -92,15 +94,38 @@ func origin(rq *dimse.AssociationRequest) spool.Incoming {
 	}
 }
 
+// performedWindow is how many operations the gateway may have outstanding at a
+// requestor: sub-operations of a C-GET, if it takes any.
+func performedWindow(roles []pdu.RoleSelection) uint16 {
+	if len(roles) > 0 {
+		return storeWindow
+	}
+	return 1
+}
+
+// prevailing asks the index what instances are stored in.
+func (r *receiver) prevailing(ctx context.Context) prevailing {
+	if r.queries == nil {
+		return nil
+	}
+	return func(abstract dicom.UID, offered []dicom.UID) (dicom.UID, bool) {
+		return r.queries.Prevailing(ctx, abstract, offered)
+	}
+}
+
 // proposesStorage spares from what is meant for senders the associations for
 // queries, retrievals and storage commitment and for nothing but C-ECHO, which technicians open to see whether the
 // gateway lives.
-func proposesStorage(rq *pdu.AssociateRQ) bool {
+func proposesStorage(rq *pdu.AssociateRQ, roles []pdu.RoleSelection) bool {
 	for _, pc := range rq.PresentationContexts {
 		abstract := dicom.UID(pc.AbstractSyntax)
-		if _, ok := rightFor(abstract); !ok && abstract != dicom.VerificationSOPClass {
-			return true
+		_, known := rightFor(abstract)
+		if known || abstract == dicom.VerificationSOPClass || slices.ContainsFunc(roles, func(r pdu.RoleSelection) bool {
+			return r.SOPClassUID == pc.AbstractSyntax && !r.SCU
+		}) {
+			continue
 		}
+		return true
 	}
 	return false
 }

@@ -10,9 +10,9 @@ import (
 	"dcmgate/transfer"
 )
 
-// moveWindow is proposed to move destinations: operations outstanding on one
-// association.
-const moveWindow = 8
+// storeWindow is how many sub-operations may be outstanding on one association:
+// proposed to move destinations, granted to requestors of C-GET.
+const storeWindow = 8
 
 // peerDialer requests associations with peers.
 func (g *Gateway) peerDialer() *dimse.Dialer {
@@ -50,7 +50,7 @@ func (g *Gateway) moveDestinations() func(aeTitle string) qr.Dial {
 
 func dialPeer(d *dimse.Dialer, p Peer) qr.Dial {
 	return func(ctx context.Context, contexts []pdu.PresentationContext) (transfer.Association, error) {
-		a, err := d.Dial(ctx, p.Address, dimse.Proposal{CalledAETitle: p.AETitle, Contexts: contexts, AsyncOperationsWindow: moveWindow})
+		a, err := d.Dial(ctx, p.Address, dimse.Proposal{CalledAETitle: p.AETitle, Contexts: contexts, AsyncOperationsWindow: storeWindow})
 		if err != nil {
 			return nil, err
 		}

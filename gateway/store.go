@@ -158,6 +158,8 @@ func (s *storage) incoming(rq *dimse.Request) (in spool.Incoming, status dimse.S
 		in.Priority = spool.PriorityMedium
 	}
 	switch {
+	case !rq.Context.SCP:
+		return in, dimse.StatusNotAuthorized, "the requestor has not the SCU role for this SOP class"
 	case !usable(in.SOPInstanceUID):
 		return in, dimse.StatusInvalidSOPInstance, "Affected SOP Instance UID is missing or not a UID"
 	case !usable(in.SOPClassUID):

@@ -271,7 +271,7 @@ func TestBulkSendersAreSlowedDown(t *testing.T) {
 	s := newStorage(r, &dimse.AssociationRequest{RQ: &pdu.AssociateRQ{}})
 	request := func() *dimse.Request {
 		return &dimse.Request{
-			Context: dimse.NegotiatedContext{AbstractSyntax: ctImageStorage, TransferSyntax: explicit},
+			Context: dimse.NegotiatedContext{AbstractSyntax: ctImageStorage, TransferSyntax: explicit, SCP: true},
 			Command: dimse.Command{AffectedSOPClassUID: ctImageStorage, AffectedSOPInstanceUID: "1.2"},
 			Data:    bytes.NewReader(nil),
 		}

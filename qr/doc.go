@@ -1,5 +1,5 @@
-// Package qr is the Query/Retrieve service class (PS3.4 annex C) over the spool's index: as SCP of C-FIND and C-MOVE in the
-// Patient Root, Study Root and Patient/Study Only models.
+// Package qr is the Query/Retrieve service class (PS3.4 annex C) over the spool's index: as SCP of C-FIND, C-MOVE and C-GET in
+// the Patient Root, Study Root and Patient/Study Only models.
 //
 //	scp, err := qr.New(qr.Options{Index: spool, AETitle: "DCMGATE"})
 //	service := scp.Find(qr.Caller{...}, request)   // a dimse.Service for one association
@@ -18,8 +18,9 @@
 // series are read from the instance of it that was received last.
 //
 // A retrieval is a query at the level of images that nobody is answered: retrieval.go holds its identifier to the rules and
-// makes that query of it, move.go answers the caller, suboperations.go walks the index, once to count and to plan presentation
-// contexts and once to send, mover.go sends over an association of package transfer, and tally.go counts. What is known of an
+// makes that query of it, retrieve.go answers the caller, suboperations.go walks the index, once to count and to plan presentation
+// contexts and once to send, move.go and mover.go send over associations with a move destination, get.go over the one that the
+// request came over, both by the pump of package transfer, and tally.go counts. holdings.go knows what the spool mostly holds. What is known of an
 // instance ends with its sub-operation; of those that failed a bounded list of UIDs is kept.
 //
 // Identifiers are patient data: log lines name keys and counts, never values.

@@ -19,8 +19,9 @@ type instruments struct {
 	queries *prometheus.CounterVec
 	answers *prometheus.CounterVec
 	seconds *prometheus.HistogramVec
-	moves   *prometheus.CounterVec
-	subs    *prometheus.CounterVec
+	// By the operation, C-MOVE or C-GET.
+	retrievals    map[dimse.CommandField]*prometheus.CounterVec
+	suboperations map[dimse.CommandField]*prometheus.CounterVec
 }
 
 func newInstruments(registry prometheus.Registerer) *instruments {
@@ -38,18 +39,22 @@ func newInstruments(registry prometheus.Registerer) *instruments {
 			Name: "dcmgate_query_seconds", Buckets: metrics.LatencyBuckets(),
 			Help: "Seconds from a C-FIND request to its final answer, by level; the caller's time to take the answers included.",
 		}, []string{"level"}),
-		moves: factory.NewCounterVec(prometheus.CounterOpts{
-			Name: "dcmgate_moves_total",
-			Help: "C-MOVE requests, by final status in hexadecimal; none if the association ended before it.",
-		}, []string{"status"}),
-		subs: factory.NewCounterVec(prometheus.CounterOpts{
-			Name: "dcmgate_move_suboperations_total",
-			Help: "C-STORE sub-operations of C-MOVE requests, by outcome.",
-		}, []string{"outcome"}),
+		retrievals:    map[dimse.CommandField]*prometheus.CounterVec{},
+		suboperations: map[dimse.CommandField]*prometheus.CounterVec{},
 	}
-	m.moves.WithLabelValues(statusLabel(dimse.StatusSuccess))
-	for _, o := range suboperationOutcomes {
-		m.subs.WithLabelValues(o)
+	for operation, name := range map[dimse.CommandField]string{dimse.CMoveRQ: "move", dimse.CGetRQ: "get"} {
+		m.retrievals[operation] = factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "dcmgate_" + name + "s_total",
+			Help: operation.Operation() + " requests, by final status in hexadecimal; none if the association ended before it.",
+		}, []string{"status"})
+		m.suboperations[operation] = factory.NewCounterVec(prometheus.CounterOpts{
+			Name: "dcmgate_" + name + "_suboperations_total",
+			Help: "C-STORE sub-operations of " + operation.Operation() + " requests, by outcome.",
+		}, []string{"outcome"})
+		m.retrievals[operation].WithLabelValues(statusLabel(dimse.StatusSuccess))
+		for _, o := range suboperationOutcomes {
+			m.suboperations[operation].WithLabelValues(o)
+		}
 	}
 	for _, level := range levelNames { // the rest comes with the first query that needs it
 		m.answers.WithLabelValues(level)

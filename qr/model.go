@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"dcmgate/dicom"
+	"dcmgate/dimse"
 )
 
 // SOP classes of C-FIND in the Query/Retrieve service class (PS3.4 C.6).
@@ -18,6 +19,13 @@ const (
 	PatientRootMove      = dicom.PatientRootMoveSOPClass
 	StudyRootMove        = dicom.StudyRootMoveSOPClass
 	PatientStudyOnlyMove = dicom.PatientStudyOnlyMoveSOPClass // retired
+)
+
+// SOP classes of C-GET, likewise.
+const (
+	PatientRootGet      dicom.UID = "1.2.840.10008.5.1.4.1.2.1.3"
+	StudyRootGet        dicom.UID = "1.2.840.10008.5.1.4.1.2.2.3"
+	PatientStudyOnlyGet dicom.UID = "1.2.840.10008.5.1.4.1.2.3.3" // retired
 )
 
 // Level is a Query/Retrieve Level (0008,0052).
@@ -50,50 +58,49 @@ var uniqueKeys = [...]dicom.Tag{
 	LevelImage:   dicom.TagSOPInstanceUID,
 }
 
-// model is an information model: a hierarchy of levels.
+// model is an information model: a hierarchy of levels, with its SOP class for each operation.
 type model struct {
-	find   dicom.UID
-	move   dicom.UID
-	name   string
-	levels []Level // from the top
+	find, move, get dicom.UID
+	name            string
+	levels          []Level // from the top
 }
 
 var models = []model{
-	{PatientRootFind, PatientRootMove, "patient root", []Level{LevelPatient, LevelStudy, LevelSeries, LevelImage}},
-	{StudyRootFind, StudyRootMove, "study root", []Level{LevelStudy, LevelSeries, LevelImage}},
-	{PatientStudyOnlyFind, PatientStudyOnlyMove, "patient/study only", []Level{LevelPatient, LevelStudy}},
+	{PatientRootFind, PatientRootMove, PatientRootGet, "patient root", []Level{LevelPatient, LevelStudy, LevelSeries, LevelImage}},
+	{StudyRootFind, StudyRootMove, StudyRootGet, "study root", []Level{LevelStudy, LevelSeries, LevelImage}},
+	{PatientStudyOnlyFind, PatientStudyOnlyMove, PatientStudyOnlyGet, "patient/study only", []Level{LevelPatient, LevelStudy}},
+}
+
+// sopClass is that of an operation.
+func (m *model) sopClass(operation dimse.CommandField) dicom.UID {
+	switch operation {
+	case dimse.CFindRQ:
+		return m.find
+	case dimse.CMoveRQ:
+		return m.move
+	}
+	return m.get
 }
 
 // FindSOPClasses returns the SOP classes that [SCP.Find] serves. The slice is the caller's.
-func FindSOPClasses() []dicom.UID {
-	var uids []dicom.UID
-	for _, m := range models {
-		uids = append(uids, m.find)
-	}
-	return uids
-}
+func FindSOPClasses() []dicom.UID { return sopClasses(dimse.CFindRQ) }
 
 // MoveSOPClasses returns the SOP classes that [SCP.Move] serves. The slice is the caller's.
-func MoveSOPClasses() []dicom.UID {
-	var uids []dicom.UID
+func MoveSOPClasses() []dicom.UID { return sopClasses(dimse.CMoveRQ) }
+
+// GetSOPClasses returns the SOP classes that [SCP.Get] serves. The slice is the caller's.
+func GetSOPClasses() []dicom.UID { return sopClasses(dimse.CGetRQ) }
+
+func sopClasses(operation dimse.CommandField) (uids []dicom.UID) {
 	for _, m := range models {
-		uids = append(uids, m.move)
+		uids = append(uids, m.sopClass(operation))
 	}
 	return uids
 }
 
-// modelOf finds the model of a SOP class of C-FIND.
-func modelOf(sopClass dicom.UID) (model, bool) {
-	i := slices.IndexFunc(models, func(m model) bool { return m.find == sopClass })
-	if i < 0 {
-		return model{}, false
-	}
-	return models[i], true
-}
-
-// moveModelOf finds the model of a SOP class of C-MOVE.
-func moveModelOf(sopClass dicom.UID) (model, bool) {
-	i := slices.IndexFunc(models, func(m model) bool { return m.move == sopClass })
+// modelOf finds the model of an operation's SOP class.
+func modelOf(operation dimse.CommandField, sopClass dicom.UID) (model, bool) {
+	i := slices.IndexFunc(models, func(m model) bool { return m.sopClass(operation) == sopClass })
 	if i < 0 {
 		return model{}, false
 	}

@@ -179,27 +179,30 @@ func counts(c dimse.Command) string {
 	return strings.TrimSpace(text)
 }
 
+// retrievals are requests with what they select of patients.
+var retrievals = []struct {
+	name  string
+	class dicom.UID // of C-MOVE
+	keys  object
+	want  []string
+}{
+	{"patient", PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P1"}, []string{"1.1.1.1", "1.1.1.2", "1.1.2.1", "1.2.1.1"}},
+	{"patient/study only, patient", PatientStudyOnlyMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P2"}, []string{"2.1.1.1"}},
+	{"patient/study only, studies", PatientStudyOnlyMove, object{"QueryRetrieveLevel": "STUDY", "PatientID": "P1", "StudyInstanceUID": "1.2"}, []string{"1.2.1.1"}},
+	{"study", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1"}, []string{"1.1.1.1", "1.1.1.2", "1.1.2.1"}},
+	{"studies", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": `1.2\2.1`}, []string{"1.2.1.1", "2.1.1.1"}},
+	{"study of another patient", PatientRootMove, object{"QueryRetrieveLevel": "STUDY", "PatientID": "P2", "StudyInstanceUID": "1.1"}, nil},
+	{"series", StudyRootMove, object{"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1"}, []string{"1.1.1.1", "1.1.1.2"}},
+	{"list of series", PatientRootMove, object{"QueryRetrieveLevel": "SERIES", "PatientID": "P1", "StudyInstanceUID": "1.1", "SeriesInstanceUID": `1.1.1\1.1.2`}, []string{"1.1.1.1", "1.1.1.2", "1.1.2.1"}},
+	{"image", StudyRootMove, object{"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1", "SOPInstanceUID": "1.1.1.2"}, []string{"1.1.1.2"}},
+	{"list of images", StudyRootMove, object{"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1", "SOPInstanceUID": `1.1.1.1\1.1.1.2\9`}, []string{"1.1.1.1", "1.1.1.2"}},
+	{"with attributes that have no value", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.2", "PatientID": "", "SeriesInstanceUID": ""}, []string{"1.2.1.1"}},
+	{"nothing", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "9"}, nil},
+}
+
 func TestMove(t *testing.T) {
 	index := patients(t)
-	for _, row := range []struct {
-		name  string
-		class dicom.UID
-		keys  object
-		want  []string
-	}{
-		{"patient", PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P1"}, []string{"1.1.1.1", "1.1.1.2", "1.1.2.1", "1.2.1.1"}},
-		{"patient/study only, patient", PatientStudyOnlyMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P2"}, []string{"2.1.1.1"}},
-		{"patient/study only, studies", PatientStudyOnlyMove, object{"QueryRetrieveLevel": "STUDY", "PatientID": "P1", "StudyInstanceUID": "1.2"}, []string{"1.2.1.1"}},
-		{"study", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1"}, []string{"1.1.1.1", "1.1.1.2", "1.1.2.1"}},
-		{"studies", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": `1.2\2.1`}, []string{"1.2.1.1", "2.1.1.1"}},
-		{"study of another patient", PatientRootMove, object{"QueryRetrieveLevel": "STUDY", "PatientID": "P2", "StudyInstanceUID": "1.1"}, nil},
-		{"series", StudyRootMove, object{"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1"}, []string{"1.1.1.1", "1.1.1.2"}},
-		{"list of series", PatientRootMove, object{"QueryRetrieveLevel": "SERIES", "PatientID": "P1", "StudyInstanceUID": "1.1", "SeriesInstanceUID": `1.1.1\1.1.2`}, []string{"1.1.1.1", "1.1.1.2", "1.1.2.1"}},
-		{"image", StudyRootMove, object{"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1", "SOPInstanceUID": "1.1.1.2"}, []string{"1.1.1.2"}},
-		{"list of images", StudyRootMove, object{"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1", "SOPInstanceUID": `1.1.1.1\1.1.1.2\9`}, []string{"1.1.1.1", "1.1.1.2"}},
-		{"with attributes that have no value", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.2", "PatientID": "", "SeriesInstanceUID": ""}, []string{"1.2.1.1"}},
-		{"nothing", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "9"}, nil},
-	} {
+	for _, row := range retrievals {
 		s := &sink{}
 		w := moved(t, movingSCP(index, s), Caller{AETitle: "CALLER"}, row.class, row.keys, &responses{}, nil)
 		c := w.final()
@@ -222,31 +225,33 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// PS3.4 C.4.2.2.1, C.4.2.1.5: what is refused, and with what.
+// refusedRetrievals are requests that PS3.4 C.4.2.2.1 and C.4.2.1.5 refuse, with what; C.4.3 has the same rules for C-GET.
+var refusedRetrievals = []struct {
+	name   string
+	class  dicom.UID // of C-MOVE
+	keys   object
+	status dimse.Status
+	tag    dicom.Tag
+}{
+	{"no level", StudyRootMove, object{"StudyInstanceUID": "1.1"}, dimse.StatusDataSetMismatch, dicom.TagQueryRetrieveLevel},
+	{"patient in study root", StudyRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P1"}, dimse.StatusDataSetMismatch, dicom.TagQueryRetrieveLevel},
+	{"series in patient/study only", PatientStudyOnlyMove, object{"QueryRetrieveLevel": "SERIES"}, dimse.StatusDataSetMismatch, dicom.TagQueryRetrieveLevel},
+	{"no key", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": ""}, dimse.StatusDataSetMismatch, dicom.TagStudyInstanceUID},
+	{"wildcard for a key", PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P*"}, dimse.StatusDataSetMismatch, dicom.TagPatientID},
+	{"all", PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "*"}, dimse.StatusDataSetMismatch, dicom.TagPatientID},
+	{"list of patients", PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": `P1\P2`}, dimse.StatusDataSetMismatch, dicom.TagPatientID},
+	{"no patient", PatientRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1"}, dimse.StatusDataSetMismatch, dicom.TagPatientID},
+	{"list above the level", StudyRootMove, object{"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": `1.1\1.2`, "SeriesInstanceUID": "1.1.1"}, dimse.StatusDataSetMismatch, dicom.TagStudyInstanceUID},
+	{"image without a series", StudyRootMove, object{"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.1", "SOPInstanceUID": "1.1.1.1"}, dimse.StatusDataSetMismatch, dicom.TagSeriesInstanceUID},
+	{"key below the level", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1"}, dimse.StatusDataSetMismatch, dicom.TagSeriesInstanceUID},
+	{"key that is not unique", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1", "Modality": "CT"}, dimse.StatusDataSetMismatch, dicom.TagModality},
+	{"no model", StudyRootFind, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1"}, dimse.StatusSOPClassNotSupported, 0},
+}
+
 func TestRefusedMoves(t *testing.T) {
 	index := patients(t)
 	study := object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1"}
-	for _, row := range []struct {
-		name   string
-		class  dicom.UID
-		keys   object
-		status dimse.Status
-		tag    dicom.Tag
-	}{
-		{"no level", StudyRootMove, object{"StudyInstanceUID": "1.1"}, dimse.StatusDataSetMismatch, dicom.TagQueryRetrieveLevel},
-		{"patient in study root", StudyRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P1"}, dimse.StatusDataSetMismatch, dicom.TagQueryRetrieveLevel},
-		{"series in patient/study only", PatientStudyOnlyMove, object{"QueryRetrieveLevel": "SERIES"}, dimse.StatusDataSetMismatch, dicom.TagQueryRetrieveLevel},
-		{"no key", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": ""}, dimse.StatusDataSetMismatch, dicom.TagStudyInstanceUID},
-		{"wildcard for a key", PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P*"}, dimse.StatusDataSetMismatch, dicom.TagPatientID},
-		{"all", PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "*"}, dimse.StatusDataSetMismatch, dicom.TagPatientID},
-		{"list of patients", PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": `P1\P2`}, dimse.StatusDataSetMismatch, dicom.TagPatientID},
-		{"no patient", PatientRootMove, study, dimse.StatusDataSetMismatch, dicom.TagPatientID},
-		{"list above the level", StudyRootMove, object{"QueryRetrieveLevel": "SERIES", "StudyInstanceUID": `1.1\1.2`, "SeriesInstanceUID": "1.1.1"}, dimse.StatusDataSetMismatch, dicom.TagStudyInstanceUID},
-		{"image without a series", StudyRootMove, object{"QueryRetrieveLevel": "IMAGE", "StudyInstanceUID": "1.1", "SOPInstanceUID": "1.1.1.1"}, dimse.StatusDataSetMismatch, dicom.TagSeriesInstanceUID},
-		{"key below the level", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1", "SeriesInstanceUID": "1.1.1"}, dimse.StatusDataSetMismatch, dicom.TagSeriesInstanceUID},
-		{"key that is not unique", StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "1.1", "Modality": "CT"}, dimse.StatusDataSetMismatch, dicom.TagModality},
-		{"no model", StudyRootFind, study, dimse.StatusSOPClassNotSupported, 0},
-	} {
+	for _, row := range refusedRetrievals {
 		s := &sink{}
 		w := moved(t, movingSCP(index, s), Caller{}, row.class, row.keys, &responses{}, nil)
 		c := w.final()
@@ -267,8 +272,8 @@ func TestRefusedMoves(t *testing.T) {
 		t.Errorf("index that cannot be read: %+v", w.final())
 	}
 	scp := movingSCP(index, &sink{})
-	for range maxMoves {
-		scp.moves <- struct{}{}
+	for range maxRetrievals {
+		scp.retrievals <- struct{}{}
 	}
 	if w = moved(t, scp, Caller{}, StudyRootMove, study, &responses{}, nil); w.final().Status != dimse.StatusUnableToPerformSubOps {
 		t.Errorf("too many: %+v", w.final())
@@ -361,7 +366,7 @@ func TestMoveOfManySOPClasses(t *testing.T) {
 
 // Counters that do not fit 16 bits are left out, and the list of failures is bounded.
 func TestLargeTally(t *testing.T) {
-	tally := newTally(newInstruments(nil))
+	tally := newTally(newInstruments(nil).suboperations[dimse.CMoveRQ])
 	tally.total = 70_000
 	for i := range 66_000 {
 		tally.fail(dicom.UID(fmt.Sprint("1.2.3.4.5.6.7.8.9.", i)), "")

@@ -13,7 +13,7 @@ import (
 
 // Bounds of what a destination can take of a retrieval's time.
 const (
-	moveWindow     = 8                     // sub-operations unanswered on an association, where the destination grants it
+	storeWindow    = 8                     // sub-operations unanswered on an association, where the destination grants it
 	maxTries       = 2                     // of an instance over which the association ended
 	maxBreaks      = 16                    // associations that ended before their time
 	cancelGrace    = 25 * time.Millisecond // for answers under way when the retrieval is cancelled
@@ -24,6 +24,7 @@ const (
 type mover struct {
 	*feed
 	ctx      context.Context
+	dial     Dial
 	contexts []pdu.PresentationContext
 	left     []*transfer.Item // unanswered when an association ended, to be sent over the next one
 	settled  int              // items that the present association has answered for
@@ -93,7 +94,7 @@ func (m *mover) connect(ctx context.Context) (transfer.Association, error) {
 
 func (m *mover) send(a transfer.Association) error {
 	defer m.hangUp(a)
-	p := transfer.Pump{Association: a, Source: m, Window: moveWindow, Grace: cancelGrace}
+	p := transfer.Pump{Association: a, Source: m, Window: storeWindow, Grace: cancelGrace}
 	if err := p.Run(m.ctx); err != nil {
 		return err
 	}
@@ -137,19 +138,8 @@ func (m *mover) Ready() <-chan struct{} { return nil }
 
 // Done implements transfer.Source. What a cancelled retrieval did not get to an answer remains.
 func (m *mover) Done(item *transfer.Item, o transfer.Outcome) {
-	uid := item.SOPInstanceUID
-	switch o.Kind {
-	case transfer.Answered:
+	if m.feed.settled(item, o) {
 		m.settled++
-		m.tally.answered(uid, o.Status)
-		return
-	case transfer.NoContext:
-		m.settled++
-		m.tally.fail(uid, "not accepted: "+item.Pair.String())
-		return
-	case transfer.LocalError:
-		m.settled++
-		m.tally.fail(uid, "an instance cannot be read")
 		return
 	}
 	if m.ctx.Err() != nil {
@@ -160,7 +150,7 @@ func (m *mover) Done(item *transfer.Item, o transfer.Outcome) {
 		*tries++
 	}
 	if *tries >= maxTries {
-		m.tally.fail(uid, brief(o.Err))
+		m.tally.fail(item.SOPInstanceUID, brief(o.Err))
 		return
 	}
 	m.left = append(m.left, item)

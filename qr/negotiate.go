@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"dcmgate/dicom"
+	"dcmgate/dimse"
 	"dcmgate/pdu"
 )
 
@@ -21,7 +22,7 @@ const (
 func Negotiate(offered []pdu.ExtendedNegotiation) []pdu.ExtendedNegotiation {
 	var granted []pdu.ExtendedNegotiation
 	for _, o := range offered {
-		if _, ok := modelOf(dicom.UID(o.SOPClassUID)); !ok || len(o.Information) == 0 {
+		if _, ok := modelOf(dimse.CFindRQ, dicom.UID(o.SOPClassUID)); !ok || len(o.Information) == 0 {
 			continue
 		}
 		information := make([]byte, min(len(o.Information), 5))

@@ -46,7 +46,7 @@ func TestSequenceMatching(t *testing.T) {
 func TestOtherPatientIDsSequence(t *testing.T) {
 	s := patients(t)
 	store(t, s, "ISO_IR 192", object{"StudyInstanceUID": "3.1", "SeriesInstanceUID": "3.1.1", "SOPInstanceUID": "3.1.1.1", "SOPClassUID": ctImage, "PatientID": "P3", "OtherPatientIDs": `X1\X2`})
-	model, _ := modelOf(StudyRootFind)
+	model, _ := modelOf(dimse.CFindRQ, StudyRootFind)
 	for _, row := range []struct {
 		items   [][]Attribute
 		matches int

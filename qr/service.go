@@ -32,7 +32,9 @@ type Options struct {
 type SCP struct {
 	o       Options
 	metrics *instruments
-	moves   chan struct{} // those under way
+
+	retrievals chan struct{} // those under way
+	held       holdings
 }
 
 // New makes an SCP. It starts nothing.
@@ -40,7 +42,7 @@ func New(o Options) *SCP {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &SCP{o: o, metrics: newInstruments(o.Registerer), moves: make(chan struct{}, maxMoves)}
+	return &SCP{o: o, metrics: newInstruments(o.Registerer), retrievals: make(chan struct{}, maxRetrievals)}
 }
 
 // DefaultMaxMatches is how many matches a query may have where nothing else is configured.
@@ -155,7 +157,7 @@ var errCancelled = errors.New("cancelled by the caller")
 
 // read takes the identifier off the connection and makes a query of it.
 func (f *find) read(rq *dimse.Request, o *outcome) (*query, error) {
-	m, ok := modelOf(rq.Context.AbstractSyntax)
+	m, ok := modelOf(dimse.CFindRQ, rq.Context.AbstractSyntax)
 	if !ok {
 		return nil, &refusal{status: dimse.StatusSOPClassNotSupported, comment: "no query model"}
 	}

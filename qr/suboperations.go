@@ -7,31 +7,57 @@ import (
 	"sync"
 
 	"dcmgate/dimse"
-	"dcmgate/pdu"
 	"dcmgate/spool"
 	"dcmgate/transfer"
 )
 
-// Dial requests an association with a move destination.
-type Dial func(ctx context.Context, contexts []pdu.PresentationContext) (transfer.Association, error)
+const maxPairs = 8 * transfer.MaxContexts // of a retrieval
 
-// Bounds of a retrieval.
-const (
-	moveAssociations = 2 // at once
-	maxPairs         = 8 * transfer.MaxContexts
-)
+// sending performs the sub-operations for what was counted. Its error is why the retrieval cannot be answered; what
+// becomes of an instance is told to the tally.
+type sending func(ctx context.Context, pairs []transfer.Pair) error
 
-// retrieval is a C-MOVE that is performed.
+// opening opens the data set of an instance of so many bytes.
+type opening func(id spool.InstanceID, size int64) (io.ReadCloser, error)
+
+// retrieval is a C-MOVE or C-GET that is performed.
 type retrieval struct {
 	query   *query
 	index   Index
-	dial    Dial
+	send    sending
+	open    opening
 	request transfer.Item // what the items have in common
 	tally   *tally
-	closing sync.WaitGroup // associations that are given up and not closed yet
+	closing sync.WaitGroup // what goes on after a cancelled retrieval was answered
 
 	mu  sync.Mutex
 	err error // of the index, which ended it
+}
+
+// countError says that what is to be sent could not be counted.
+type countError struct{ err error }
+
+func (e *countError) Error() string { return "counting: " + e.err.Error() }
+
+func (e *countError) Unwrap() error { return e.err }
+
+// run counts and sends.
+func (r *retrieval) run(ctx context.Context) error {
+	pairs, err := r.census(ctx)
+	if err != nil && ctx.Err() == nil {
+		return &countError{err}
+	}
+	if err == nil {
+		err = r.send(ctx, pairs)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		return err
+	}
+	r.tally.settle()
+	return r.failure()
 }
 
 // census counts what is to be sent and returns the pairs that it needs contexts for, in the order of their appearance.
@@ -41,7 +67,7 @@ func (r *retrieval) census(ctx context.Context) (pairs []transfer.Pair, err erro
 		if err != nil {
 			return nil, err
 		}
-		r.tally.total++
+		r.tally.expect()
 		if p := pairOf(e.in); !known[p] && len(pairs) < maxPairs {
 			known[p] = true
 			pairs = append(pairs, p)
@@ -50,43 +76,16 @@ func (r *retrieval) census(ctx context.Context) (pairs []transfer.Pair, err erro
 	return pairs, nil
 }
 
+// pairOf is the pair that an instance is sent in: that in which it is stored.
 func pairOf(in *spool.Instance) transfer.Pair {
 	return transfer.Pair{SOPClassUID: in.SOPClassUID, TransferSyntaxUID: in.TransferSyntaxUID}
 }
 
-// run sends what was counted. The presentation contexts of 128 pairs fit into an association; where there are more, what
-// they serve is sent in as many passes over the index.
-func (r *retrieval) run(ctx context.Context, pairs []transfer.Pair) {
-	for _, contexts := range transfer.NewPlan(pairs, transfer.PlanOptions{}).Proposals {
-		r.pass(ctx, contexts)
-	}
-	if ctx.Err() == nil {
-		r.tally.settle()
-	}
-}
-
-// pass sends what one proposal of presentation contexts serves.
-func (r *retrieval) pass(ctx context.Context, contexts []pdu.PresentationContext) {
-	f := r.feed(ctx, contexts)
-	defer f.stop()
-	dialing, enough := context.WithCancel(ctx)
-	defer enough()
-	f.enough = enough
-	var movers sync.WaitGroup
-	for range min(moveAssociations, r.tally.total) {
-		movers.Go(func() { (&mover{feed: f, ctx: ctx, contexts: contexts}).run(dialing) })
-	}
-	movers.Wait()
-	for item := f.take(); item != nil && ctx.Err() == nil; item = f.take() {
-		r.tally.fail(item.SOPInstanceUID, f.reason())
-	}
-}
-
-// feed gives the movers of a pass their items, straight from the index.
+// feed gives its items, straight from the index, to the movers of a pass or to a C-GET's association.
 type feed struct {
 	*retrieval
-	carries map[transfer.Pair]bool
-	enough  context.CancelFunc // further associations are not needed: all items are taken
+	carries map[transfer.Pair]bool // nil: all
+	enough  context.CancelFunc     // further associations are not needed: all items are taken
 
 	mu     sync.Mutex
 	next   func() (*entity, error, bool)
@@ -95,11 +94,8 @@ type feed struct {
 	failed string // what became of an association
 }
 
-func (r *retrieval) feed(ctx context.Context, contexts []pdu.PresentationContext) *feed {
-	f := &feed{retrieval: r, carries: map[transfer.Pair]bool{}}
-	for _, p := range contexts {
-		f.carries[proposed(p)] = true
-	}
+func (r *retrieval) feed(ctx context.Context, carries map[transfer.Pair]bool) *feed {
+	f := &feed{retrieval: r, carries: carries, enough: func() {}}
 	f.next, f.stop = iter.Pull2(r.query.matches(ctx, r.index, ""))
 	return f
 }
@@ -117,7 +113,7 @@ func (f *feed) take() *transfer.Item {
 			f.enough()
 			break
 		}
-		if f.carries[pairOf(e.in)] {
+		if f.carries == nil || f.carries[pairOf(e.in)] {
 			return f.item(e.in)
 		}
 	}
@@ -160,15 +156,34 @@ func (r *retrieval) item(in *spool.Instance) *transfer.Item {
 	item := r.request
 	item.Pair, item.SOPInstanceUID, item.Size = pairOf(in), in.SOPInstanceUID, in.Size
 	id := in.ID
-	item.Open = func() (io.ReadCloser, error) {
-		reader, err := r.index.Open(id)
-		if err != nil {
-			return nil, err
-		}
-		return checkedDataSet{reader.Checked(), reader}, nil
-	}
+	item.Open = func() (io.ReadCloser, error) { return r.open(id, item.Size) }
 	item.Value = new(int) // how often the association has ended over it
 	return &item
+}
+
+// settled counts what became of an item, unless the association ended over it.
+func (r *retrieval) settled(item *transfer.Item, o transfer.Outcome) bool {
+	switch uid := item.SOPInstanceUID; o.Kind {
+	case transfer.Answered:
+		r.tally.answered(uid, o.Status)
+	case transfer.NoContext:
+		r.tally.fail(uid, "not accepted: "+item.Pair.String())
+	case transfer.LocalError:
+		r.tally.fail(uid, "an instance cannot be read")
+	default:
+		return false
+	}
+	return true
+}
+
+// openChecked opens a data set that is compared with what was committed while it is read: one that is damaged fails at its
+// end, and with it the association that it is sent over.
+func (r *retrieval) openChecked(id spool.InstanceID, _ int64) (io.ReadCloser, error) {
+	reader, err := r.index.Open(id)
+	if err != nil {
+		return nil, err
+	}
+	return checkedDataSet{reader.Checked(), reader}, nil
 }
 
 // checkedDataSet reads an instance's data set and closes the instance.

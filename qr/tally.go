@@ -2,7 +2,10 @@ package qr
 
 import (
 	"fmt"
+	"slices"
 	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"dcmgate/dicom"
 	"dcmgate/dimse"
@@ -22,7 +25,7 @@ const maxFailedList = 65534
 
 // tally counts the sub-operations of a retrieval.
 type tally struct {
-	metrics *instruments
+	metrics *prometheus.CounterVec
 	changed chan struct{} // receives when a count has changed; capacity 1
 
 	mu         sync.Mutex
@@ -35,8 +38,23 @@ type tally struct {
 	reason     string // of a failure: the first that is an instance's own, else what became of the destination
 }
 
-func newTally(metrics *instruments) *tally {
+// newTally makes a tally that counts outcomes in metrics, too.
+func newTally(metrics *prometheus.CounterVec) *tally {
 	return &tally{metrics: metrics, changed: make(chan struct{}, 1)}
+}
+
+// expect counts an instance that is to be sent.
+func (t *tally) expect() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.total++
+}
+
+// expected is how many are to be sent.
+func (t *tally) expected() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.total
 }
 
 // answered counts a sub-operation by the status that the destination has given it.
@@ -69,7 +87,7 @@ func (t *tally) count(n *int, outcome string) {
 	t.mu.Lock()
 	*n++
 	t.mu.Unlock()
-	t.metrics.subs.WithLabelValues(outcome).Inc()
+	t.metrics.WithLabelValues(outcome).Inc()
 	select {
 	case t.changed <- struct{}{}:
 	default:
@@ -85,11 +103,12 @@ func (t *tally) settle() {
 		t.reason = "instances are not stored any more"
 	}
 	t.mu.Unlock()
-	t.metrics.subs.WithLabelValues(subFailed).Add(float64(gone))
+	t.metrics.WithLabelValues(subFailed).Add(float64(gone))
 }
 
-// counters enters the counts into a response (PS3.4 C.4.2.1.6 to C.4.2.1.9): what remains only where something may.
-func (t *tally) counters(c *dimse.Command, remaining bool) {
+// counters enters the counts into a response (PS3.4 C.4.2.1.6 to C.4.2.1.9): what remains only where something may. It
+// returns the UIDs of what has failed, as far as they are listed.
+func (t *tally) counters(c *dimse.Command, remaining bool) (failed []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if remaining {
@@ -98,6 +117,14 @@ func (t *tally) counters(c *dimse.Command, remaining bool) {
 	c.NumberOfCompletedSuboperations = counter(t.completed)
 	c.NumberOfFailedSuboperations = counter(t.failed)
 	c.NumberOfWarningSuboperations = counter(t.warnings)
+	return slices.Clone(t.failedUIDs)
+}
+
+// attributes are the counts for a log line.
+func (t *tally) attributes() []any {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return []any{"instances", t.total, "completed", t.completed, "failed", t.failed, "warnings", t.warnings}
 }
 
 // counter is absent where it does not fit.

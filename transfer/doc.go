@@ -1,7 +1,8 @@
 // Package transfer moves instances over associations that we open: it plans
 // the presentation contexts a batch of instances needs and pumps the
 // instances through an association as fast as the peer answers. The
-// forwarder delivers with it; the sub-operations of C-MOVE use it too.
+// forwarder delivers with it; the sub-operations of C-MOVE and C-GET
+// use it too.
 //
 // # Planning
 //

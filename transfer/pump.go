@@ -39,6 +39,7 @@ type Pump struct {
 func (p *Pump) Run(ctx context.Context) error {
 	within, cancel := withGrace(ctx, p.Grace)
 	defer cancel()
+	defer p.interruptAt(within)()
 	s := session{Pump: p, ctx: within, stop: ctx.Done(), window: p.window()}
 	if s.window > 1 {
 		s.completions = make(chan completion, s.window)
@@ -69,6 +70,21 @@ func withGrace(ctx context.Context, grace time.Duration) (context.Context, conte
 		}
 	})
 	return within, func() { stop(); cancel() }
+}
+
+// interruptAt aborts the association when the grace is over: a request may be in the middle of its data set, which a peer
+// that does not read holds up. What it returns ends that, and waits for an abort under way.
+func (p *Pump) interruptAt(within context.Context) (done func()) {
+	aborted := make(chan struct{})
+	stop := context.AfterFunc(within, func() {
+		defer close(aborted)
+		_ = p.Association.Abort() // why the request failed is what counts
+	})
+	return func() {
+		if !stop() {
+			<-aborted
+		}
+	}
 }
 
 // session is one run of a pump. Only its goroutine touches it, apart from

@@ -42,13 +42,16 @@ func newInstruments(registry prometheus.Registerer) *instruments {
 		retrievals:    map[dimse.CommandField]*prometheus.CounterVec{},
 		suboperations: map[dimse.CommandField]*prometheus.CounterVec{},
 	}
-	for operation, name := range map[dimse.CommandField]string{dimse.CMoveRQ: "move", dimse.CGetRQ: "get"} {
+	for operation, names := range map[dimse.CommandField][2]string{
+		dimse.CMoveRQ: {"dcmgate_moves_total", "dcmgate_move_suboperations_total"},
+		dimse.CGetRQ:  {"dcmgate_gets_total", "dcmgate_get_suboperations_total"},
+	} {
 		m.retrievals[operation] = factory.NewCounterVec(prometheus.CounterOpts{
-			Name: "dcmgate_" + name + "s_total",
+			Name: names[0],
 			Help: operation.Operation() + " requests, by final status in hexadecimal; none if the association ended before it.",
 		}, []string{"status"})
 		m.suboperations[operation] = factory.NewCounterVec(prometheus.CounterOpts{
-			Name: "dcmgate_" + name + "_suboperations_total",
+			Name: names[1],
 			Help: "C-STORE sub-operations of " + operation.Operation() + " requests, by outcome.",
 		}, []string{"outcome"})
 		m.retrievals[operation].WithLabelValues(statusLabel(dimse.StatusSuccess))

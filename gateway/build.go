@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 
+	"dcmgate/cloud"
 	"dcmgate/dimse"
 	"dcmgate/forwarder"
 	"dcmgate/spool"
@@ -15,12 +17,20 @@ import (
 type security struct {
 	server       *tls.Config            // nil without a TLS listener
 	destinations map[string]*tls.Config // nil entries for plain TCP
+	public       *tls.Config            // nil for plain HTTP
+	clients      []cloud.Key            // of interface 203
 }
 
-func loadSecurity(cfg Config) (security, error) {
+func loadSecurity(cfg Config, log *slog.Logger) (security, error) {
 	s := security{destinations: make(map[string]*tls.Config)}
 	var err error
 	if s.server, err = cfg.DICOM.TLS.load(); err != nil {
+		return s, err
+	}
+	if s.public, err = cfg.Public.TLS.load(log); err != nil {
+		return s, err
+	}
+	if s.clients, err = cfg.Retrieve.load(); err != nil {
 		return s, err
 	}
 	for _, d := range cfg.Destinations {

@@ -10,8 +10,10 @@ import (
 	"slices"
 	"time"
 
+	"dcmgate/cloud"
 	"dcmgate/dicom"
 	"dcmgate/forwarder"
+	"dcmgate/web"
 )
 
 // Config is a validated configuration. Load, Parse and Default make one;
@@ -98,7 +100,20 @@ type ServerTLS struct {
 type HTTP struct{ Listen string }
 
 // Public configures the listener for the standard's clients.
-type Public struct{ Listen string }
+type Public struct {
+	Listen       string
+	URL          string // what addresses for download begin with; "": what the request was sent to
+	Limits       web.Limits
+	WriteTimeout time.Duration // for a client to take a mebibyte
+	TLS          PublicTLS
+}
+
+// PublicTLS makes the public listener speak TLS.
+type PublicTLS struct {
+	Cert     string // PEM file, leaf first; "": plain HTTP
+	Key      Secret
+	ClientCA string // PEM file; clients must then present a certificate
+}
 
 // Spool configures storage.
 type Spool struct {
@@ -203,14 +218,19 @@ type View struct {
 
 // Retrieve configures the standard's interface 203.
 type Retrieve struct {
-	Signature string // md5, aes or none
-	Clients   []Client
+	Signature       cloud.Rule
+	Clients         []Client
+	ReplayWindow    time.Duration // 0: timeStamp is not looked at
+	TimeStampNeeded bool
+	LinkLifetime    time.Duration // of addresses for download
+	Serve           bool          // there are clients, or none are needed
 }
 
 // Client is one caller of interface 203.
 type Client struct {
 	AccessKey    string
 	AccessSecret Secret
+	IV           Secret // with signature aes
 }
 
 // Log configures logging to standard error.

@@ -82,7 +82,21 @@ type rawHTTP struct {
 
 type rawPublic struct {
 	stanza
-	Listen value `yaml:"listen" default:"127.0.0.1:8081"`
+	Listen                value        `yaml:"listen" default:"127.0.0.1:8081"`
+	URL                   value        `yaml:"url"`
+	Connections           value        `yaml:"connections" default:"1024"`
+	ConnectionsPerAddress value        `yaml:"connections_per_address" default:"256"`
+	RequestsPerSecond     value        `yaml:"requests_per_second" default:"5000"`
+	RequestsPerClient     value        `yaml:"requests_per_client" default:"1000"`
+	WriteTimeout          value        `yaml:"write_timeout" default:"1m"`
+	TLS                   rawPublicTLS `yaml:"tls"`
+}
+
+type rawPublicTLS struct {
+	stanza
+	Cert     value `yaml:"cert"`
+	Key      value `yaml:"key"`
+	ClientCA value `yaml:"client_ca"`
 }
 
 type rawSpool struct {
@@ -166,14 +180,18 @@ type rawView struct {
 
 type rawRetrieve struct {
 	stanza
-	Signature value       `yaml:"signature" default:"md5"`
-	Clients   []rawClient `yaml:"clients"`
+	Signature       value       `yaml:"signature" default:"md5"`
+	ReplayWindow    value       `yaml:"replay_window" default:"10m"`
+	TimeStampNeeded value       `yaml:"timestamp_needed" default:"false"`
+	LinkLifetime    value       `yaml:"link_lifetime" default:"24h"`
+	Clients         []rawClient `yaml:"clients"`
 }
 
 type rawClient struct {
 	stanza
 	AccessKey    value `yaml:"access_key"`
 	AccessSecret value `yaml:"access_secret"`
+	IV           value `yaml:"iv"`
 }
 
 type rawLog struct {

@@ -20,6 +20,7 @@ import (
 	"dcmgate/qr"
 	"dcmgate/spool"
 	"dcmgate/systemd"
+	"dcmgate/web"
 )
 
 // Options are what a gateway is given beside its configuration.
@@ -56,7 +57,7 @@ func New(cfg Config, o Options) (*Gateway, error) {
 		ready:    make(chan struct{}),
 	}
 	var err error
-	if g.security, err = loadSecurity(cfg); err != nil {
+	if g.security, err = loadSecurity(cfg, o.Logger); err != nil {
 		return nil, err
 	}
 	return g, nil
@@ -85,10 +86,12 @@ type parts struct {
 	receive *receiver
 	keeper  *commitment.Keeper
 	dicom   *dimse.Server
+	web     *web.Server  // nil if nothing is served to the standard's clients
+	public  *http.Server // likewise
 	admin   *http.Server // nil if off
 	control *http.Server
 
-	listeners struct{ control, admin, plain, secure net.Listener }
+	listeners struct{ control, admin, public, plain, secure net.Listener }
 
 	group         *errgroup.Group
 	stopForward   context.CancelFunc
@@ -147,6 +150,9 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if p.dicom, err = g.newServer(p.receive); err != nil {
 		return nil, err
 	}
+	if p.web, err = g.newPublic(p.spool); err != nil {
+		return nil, err
+	}
 	return p, g.listen(p)
 }
 
@@ -172,11 +178,19 @@ func (g *Gateway) listen(p *parts) (err error) {
 	if p.listeners.control, err = listenControl(g.cfg.DataDir); err != nil {
 		return err
 	}
+	admin, public := g.cfg.HTTP.Listen, ""
+	if p.web != nil {
+		public = g.cfg.Public.Listen
+	}
+	if g.cfg.sharesListener() {
+		admin = ""
+	}
 	for _, l := range []struct {
 		into         *net.Listener
 		key, address string
 	}{
-		{&p.listeners.admin, "http.listen", g.cfg.HTTP.Listen},
+		{&p.listeners.admin, "http.listen", admin},
+		{&p.listeners.public, "public.listen", public},
 		{&p.listeners.plain, "dicom.listen", g.cfg.DICOM.Listen},
 		{&p.listeners.secure, "dicom.tls.listen", g.cfg.DICOM.TLS.Listen},
 	} {
@@ -191,7 +205,7 @@ func (g *Gateway) listen(p *parts) (err error) {
 }
 
 func (p *parts) closeListeners() {
-	for _, l := range []net.Listener{p.listeners.control, p.listeners.admin, p.listeners.plain, p.listeners.secure} {
+	for _, l := range []net.Listener{p.listeners.control, p.listeners.admin, p.listeners.public, p.listeners.plain, p.listeners.secure} {
 		if l != nil {
 			l.Close()
 		}
@@ -220,6 +234,9 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		p.admin = newHTTPServer(backstage, g.admin(p).handler(), g.log)
 		group.Go(func() error { return serveHTTP(p.admin, p.listeners.admin) })
 	}
+	if p.listeners.public != nil {
+		g.startPublic(backstage, p)
+	}
 	group.Go(func() error {
 		g.notifier.Watch(backstage, p.spool.Health)
 		return nil
@@ -238,7 +255,13 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 
 // announce says that the gateway is up, to everybody who may wait for it.
 func (g *Gateway) announce(p *parts) {
-	bound := Listeners{DICOM: addressOf(p.listeners.plain), DICOMTLS: addressOf(p.listeners.secure), HTTP: addressOf(p.listeners.admin)}
+	bound := Listeners{
+		DICOM: addressOf(p.listeners.plain), DICOMTLS: addressOf(p.listeners.secure),
+		HTTP: addressOf(p.listeners.admin), Public: addressOf(p.listeners.public),
+	}
+	if g.cfg.sharesListener() {
+		bound.HTTP = bound.Public
+	}
 	g.mu.Lock()
 	g.bound = bound
 	g.mu.Unlock()
@@ -246,9 +269,9 @@ func (g *Gateway) announce(p *parts) {
 
 	r := p.spool.Recovery()
 	g.log.Info("serving", "version", g.version, "ae_title", g.cfg.AETitle, "dicom", bound.DICOM, "dicom_tls", bound.DICOMTLS,
-		"http", bound.HTTP, "accept", g.cfg.DICOM.Accept, "destinations", len(g.cfg.Destinations), "data_dir", g.cfg.DataDir,
+		"http", bound.HTTP, "public", bound.Public, "accept", g.cfg.DICOM.Accept, "destinations", len(g.cfg.Destinations), "data_dir", g.cfg.DataDir,
 		"recovered", r.Replayed, "torn", r.Torn, "start", time.Since(p.started).Round(time.Millisecond))
-	for _, l := range []string{bound.DICOM, bound.DICOMTLS, bound.HTTP} {
+	for _, l := range []string{bound.DICOM, bound.DICOMTLS, bound.HTTP, bound.Public} {
 		if unspecified(l) {
 			g.log.Warn("listening on every interface", "address", l)
 		}
@@ -281,7 +304,7 @@ func (g *Gateway) stop(p *parts) error {
 		g.log.Warn("deliveries are still ending; they will be repeated after the next start")
 	}
 	p.stopBackstage()
-	for _, s := range []*http.Server{p.admin, p.control} {
+	for _, s := range []*http.Server{p.public, p.admin, p.control} {
 		if s != nil && s.Shutdown(deadline) != nil {
 			s.Close()
 		}

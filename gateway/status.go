@@ -33,6 +33,7 @@ type Listeners struct {
 	DICOM    string `json:"dicom,omitempty"`
 	DICOMTLS string `json:"dicom_tls,omitempty"`
 	HTTP     string `json:"http,omitempty"`
+	Public   string `json:"public,omitempty"`
 }
 
 // AssociationStatus counts open associations by who asked for them.

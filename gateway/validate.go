@@ -121,7 +121,7 @@ func (v *validator) config(raw *rawConfig) Config {
 		Institution:     v.institution(&raw.Institution),
 		DICOM:           v.dicom(&raw.DICOM),
 		HTTP:            HTTP{Listen: parsed(v, raw.HTTP.Listen, parseListen)},
-		Public:          Public{Listen: parsed(v, raw.Public.Listen, parseListen)},
+		Public:          v.public(&raw.Public),
 		Spool:           v.spool(&raw.Spool),
 		Peers:           v.peers(raw.Peers),
 		Views:           v.views(raw.Views),
@@ -137,16 +137,11 @@ func (v *validator) config(raw *rawConfig) Config {
 	if cfg.DICOM.Listen == "" && cfg.DICOM.TLS.Listen == "" {
 		v.fail(raw.DICOM.Listen.at, "both dicom.listen and dicom.tls.listen are off; nothing could be received")
 	}
-	if raw.Public.set {
-		v.note("public: not served by this version")
-	}
+	v.served(&cfg, raw)
 	return cfg
 }
 
 func (v *validator) institution(raw *rawInstitution) Institution {
-	if raw.set {
-		v.note("institution: kept for the views and interface 203, which are not served by this version")
-	}
 	in := Institution{
 		Code:         v.text(raw.Code, 64),
 		Name:         v.text(raw.Name, 256),
@@ -375,21 +370,6 @@ func (v *validator) views(raws []rawView) []View {
 		v.note("views: not served by this version")
 	}
 	return list
-}
-
-func (v *validator) retrieve(raw *rawRetrieve) Retrieve {
-	r := Retrieve{Signature: oneOf(v, raw.Signature, "md5", "aes", "none")}
-	for i := range raw.Clients {
-		c := &raw.Clients[i]
-		if c.AccessKey.Text == "" || c.AccessSecret.Text == "" {
-			v.fail(c.at, "access_key and access_secret are needed")
-		}
-		r.Clients = append(r.Clients, Client{AccessKey: v.text(c.AccessKey, 256), AccessSecret: v.secret(c.AccessSecret)})
-	}
-	if raw.set {
-		v.note("retrieve: not served by this version")
-	}
-	return r
 }
 
 func (v *validator) log(raw *rawLog) Log {

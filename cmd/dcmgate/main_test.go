@@ -187,7 +187,7 @@ func TestConfigExampleChecks(t *testing.T) {
 	}
 	out, _, status := execute(t, "config", "check", write(t, "example.yaml", example))
 	if status != exitOK || !strings.Contains(out, "valid; DCMGATE listens on 127.0.0.1:11112, accepts 0 peers, delivers to 0 destinations") ||
-		!strings.Contains(out, "note: public: not served by this version") {
+		!strings.Contains(out, "note: retrieve: there are no clients, so interface 203 is not served") {
 		t.Errorf("%d %s", status, out)
 	}
 }

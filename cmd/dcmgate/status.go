@@ -92,7 +92,7 @@ func gatewayText(s gateway.Status, now time.Time) string {
 
 func listenersText(l gateway.Listeners) string {
 	var parts []string
-	for _, p := range []struct{ name, address string }{{"DICOM", l.DICOM}, {"DICOM TLS", l.DICOMTLS}, {"HTTP", l.HTTP}} {
+	for _, p := range []struct{ name, address string }{{"DICOM", l.DICOM}, {"DICOM TLS", l.DICOMTLS}, {"HTTP", l.HTTP}, {"public", l.Public}} {
 		if p.address != "" {
 			parts = append(parts, p.name+" "+p.address)
 		}

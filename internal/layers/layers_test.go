@@ -19,11 +19,12 @@ var level = map[string]int{
 	"dcmgate/pixel":         12,
 	"dcmgate/transcode":     15,
 	"dcmgate/spool/segment": 19,
-	"dcmgate/dimse":         20, "dcmgate/spool": 20,
+	"dcmgate/dimse":         20, "dcmgate/spool": 20, "dcmgate/cloud": 20,
 	"dcmgate/transfer":    25,
 	"dcmgate/commitment":  25,
 	"dcmgate/forwarder":   30,
 	"dcmgate/qr":          30,
+	"dcmgate/web":         30,
 	"dcmgate/gateway":     40,
 	"dcmgate/cmd/dcmgate": 50,
 

@@ -1,0 +1,207 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"dcmgate/cloud"
+	"dcmgate/spool"
+	"dcmgate/web"
+)
+
+// maxPublicURL leaves room for a link in what 203 allows for an address.
+const maxPublicURL = 384
+
+// linksFile is the name of the secret of download links in the data directory.
+const linksFile = "links.json"
+
+func (v *validator) public(raw *rawPublic) Public {
+	p := Public{
+		Listen: parsed(v, raw.Listen, parseListen),
+		URL:    parsed(v, raw.URL, parseBaseURL),
+		Limits: web.Limits{
+			Connections:           v.whole(raw.Connections, 1, 100_000),
+			ConnectionsPerAddress: v.whole(raw.ConnectionsPerAddress, 1, 100_000),
+			RequestsPerSecond:     v.whole(raw.RequestsPerSecond, 1, 1_000_000),
+			RequestsPerClient:     v.whole(raw.RequestsPerClient, 1, 1_000_000),
+		},
+		WriteTimeout: v.duration(raw.WriteTimeout, time.Second, time.Hour),
+		TLS:          PublicTLS{Cert: v.text(raw.TLS.Cert, 4096), ClientCA: v.text(raw.TLS.ClientCA, 4096)},
+	}
+	if raw.TLS.Key.Set {
+		p.TLS.Key = v.keyFile(raw.TLS.Key)
+	}
+	if (p.TLS.Cert == "") != (p.TLS.Key == Secret{}) || p.TLS.Cert == "" && p.TLS.ClientCA != "" {
+		v.fail(raw.TLS.at, "cert and key are needed to serve with TLS")
+	}
+	return p
+}
+
+// parseBaseURL takes the beginning of addresses as clients see them.
+func parseBaseURL(s string) (string, error) {
+	if s == "" {
+		return "", nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || len(s) > maxPublicURL {
+		return "", fmt.Errorf("%q is not the beginning of an address, such as https://images.example.org", s)
+	}
+	for len(s) > 0 && s[len(s)-1] == '/' {
+		s = s[:len(s)-1]
+	}
+	return s, nil
+}
+
+func (v *validator) retrieve(raw *rawRetrieve) Retrieve {
+	r := Retrieve{
+		Signature:       oneOf(v, raw.Signature, cloud.RuleMD5, cloud.RuleAES, cloud.RuleNone),
+		ReplayWindow:    v.duration(raw.ReplayWindow, 0, 24*time.Hour),
+		TimeStampNeeded: v.truth(raw.TimeStampNeeded),
+		LinkLifetime:    v.duration(raw.LinkLifetime, time.Minute, 30*24*time.Hour),
+	}
+	seen := make(map[string]int)
+	for i := range raw.Clients {
+		c := &raw.Clients[i]
+		client := Client{AccessKey: v.text(c.AccessKey, 256), AccessSecret: v.secret(c.AccessSecret), IV: v.secret(c.IV)}
+		if c.AccessKey.Text == "" || c.AccessSecret.Text == "" {
+			v.fail(c.at, "access_key and access_secret are needed")
+		} else if first, ok := seen[client.AccessKey]; ok {
+			v.fail(c.AccessKey.at, "access key is already that of clients[%d]", first)
+		}
+		if r.Signature == cloud.RuleAES && c.IV.Text == "" {
+			v.fail(c.at, "iv is needed with signature aes")
+		}
+		seen[client.AccessKey] = i
+		r.Clients = append(r.Clients, client)
+	}
+	r.Serve = len(r.Clients) > 0 || r.Signature == cloud.RuleNone
+	return r
+}
+
+// served remarks on what is configured for the public listener and comes to nothing.
+func (v *validator) served(cfg *Config, raw *rawConfig) {
+	r := &cfg.Retrieve
+	switch {
+	case !r.Serve && (raw.Public.set || raw.Retrieve.set):
+		v.note("retrieve: there are no clients, so interface 203 is not served")
+	case !r.Serve:
+	case cfg.Public.Listen == "":
+		v.note("retrieve: public.listen is off, so interface 203 is not served")
+	case cfg.Institution.Code == "" && cfg.Institution.PlatformCode == "":
+		v.note("retrieve: institution has neither code nor platform_code, so HospitalCode is not compared")
+	}
+	if r.Signature == cloud.RuleNone {
+		v.note("retrieve: signature is none: whoever reaches public.listen can have every image")
+	}
+}
+
+// servesPublic tells whether there is something to serve on the public listener.
+func (c *Config) servesPublic() bool { return c.Retrieve.Serve && c.Public.Listen != "" }
+
+// sharesListener tells whether people and the standard's clients come to the same address.
+func (c *Config) sharesListener() bool {
+	return c.servesPublic() && c.Public.Listen == c.HTTP.Listen && !strings.HasSuffix(c.Public.Listen, ":0")
+}
+
+// load reads the keys of the clients.
+func (r *Retrieve) load() ([]cloud.Key, error) {
+	var keys []cloud.Key
+	for _, c := range r.Clients {
+		key := cloud.Key{AccessKey: c.AccessKey}
+		var err error
+		if key.AccessSecret, err = c.AccessSecret.Read(); err == nil {
+			key.IV, err = c.IV.Read()
+		}
+		if err == nil {
+			_, err = cloud.NewSigner(r.Signature, key)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("retrieve: client %s: %w", c.AccessKey, err)
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
+}
+
+// newPublic builds what serves the standard's clients; nil if nothing is to be served.
+func (g *Gateway) newPublic(s *spool.Spool) (*web.Server, error) {
+	if !g.cfg.servesPublic() {
+		return nil, nil
+	}
+	r := &g.cfg.Retrieve
+	links, renewed, err := web.OpenLinks(filepath.Join(g.cfg.DataDir, linksFile), r.LinkLifetime)
+	if err != nil {
+		return nil, err
+	}
+	if renewed {
+		g.log.Warn("download links revoked: their secret could not be read")
+	}
+	var codes []string
+	for _, code := range []string{g.cfg.Institution.PlatformCode, g.cfg.Institution.Code} {
+		if code != "" {
+			codes = append(codes, code)
+		}
+	}
+	return web.New(web.Options{
+		Index:           s,
+		Links:           links,
+		Institution:     func(string) string { return g.cfg.Institution.Name },
+		HospitalCodes:   codes,
+		Rule:            r.Signature,
+		Keys:            g.security.clients,
+		ReplayWindow:    r.ReplayWindow,
+		TimeStampNeeded: r.TimeStampNeeded,
+		LinkLifetime:    r.LinkLifetime,
+		BaseURL:         g.cfg.Public.URL,
+		WriteTimeout:    g.cfg.Public.WriteTimeout,
+		Limits:          g.cfg.Public.Limits,
+		Logger:          g.log,
+		Registerer:      g.registry,
+	})
+}
+
+// startPublic serves the public listener. Its answers bound their own time.
+func (g *Gateway) startPublic(ctx context.Context, p *parts) {
+	handler := p.web.Handler()
+	if g.cfg.sharesListener() {
+		mux := http.NewServeMux()
+		mux.Handle("/Viewer/", handler)
+		mux.Handle("/", g.admin(p).handler())
+		handler = mux
+	}
+	p.public = newHTTPServer(ctx, handler, g.log)
+	p.public.WriteTimeout = 0
+	p.public.Protocols = new(http.Protocols)
+	p.public.Protocols.SetHTTP1(true) // a connection carries one request at a time, so that limits on connections limit
+	l := p.web.Limit(p.listeners.public)
+	if g.security.public != nil {
+		l = tls.NewListener(l, g.security.public)
+	}
+	p.group.Go(func() error { return serveHTTP(p.public, l) })
+}
+
+// load returns the TLS configuration of the public listener; nil for plain HTTP.
+func (t PublicTLS) load(log *slog.Logger) (*tls.Config, error) {
+	if t.Cert == "" {
+		return nil, nil
+	}
+	cert, err := loadCertificate(t.Cert, t.Key, log)
+	if err != nil {
+		return nil, fmt.Errorf("public.tls: %w", err)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get}
+	if t.ClientCA != "" {
+		c.ClientAuth = tls.RequireAndVerifyClientCert
+		if c.ClientCAs, err = loadAuthorities(t.ClientCA); err != nil {
+			return nil, fmt.Errorf("public.tls.client_ca: %w", err)
+		}
+	}
+	return c, nil
+}

@@ -1,0 +1,72 @@
+package web
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"time"
+
+	"dcmgate/cloud"
+)
+
+// newClient makes a client of a key.
+func newClient(rule cloud.Rule, key cloud.Key) (*client, error) {
+	signer, err := cloud.NewSigner(rule, key)
+	if err != nil {
+		return nil, fmt.Errorf("access key %s: %w", key.AccessKey, err)
+	}
+	c := &client{id: clientIDOf(key.AccessKey), name: cmp.Or(key.AccessKey, "anybody"), signer: signer}
+	c.fingerprint = sha256.Sum256(fmt.Appendf(nil, "%d %s %d %s %s", len(key.AccessKey), key.AccessKey, len(key.AccessSecret), key.AccessSecret, key.IV))
+	return c, nil
+}
+
+// authenticate finds the client whose signature a request bears; nil if it is nobody's. A client that is named is the only
+// one looked at; 203 has no place to name one, so else it is found by the signature.
+func (s *Server) authenticate(rq *cloud.RetrieveRequest, named string) *client {
+	named = cmp.Or(named, rq.AccessKey)
+	for _, c := range s.clients {
+		if s.o.Rule == cloud.RuleNone {
+			return c
+		}
+		if named != "" && named != c.signer.AccessKey() {
+			continue
+		}
+		if rq.Signature != "" && c.signer.Verify(rq.Signed, rq.Signature) {
+			return c
+		}
+	}
+	return nil
+}
+
+// timely tells what is wrong with a request's time, "" if nothing is.
+func (s *Server) timely(rq *cloud.RetrieveRequest) string {
+	switch {
+	case rq.TimeStamp.IsZero() && s.o.TimeStampNeeded:
+		return "timeStamp is missing"
+	case rq.TimeStamp.IsZero() || s.o.ReplayWindow == 0:
+		return ""
+	case s.o.Now().Sub(rq.TimeStamp).Abs() > s.o.ReplayWindow:
+		return fmt.Sprintf("timeStamp is more than %v from %s", s.o.ReplayWindow, s.o.Now().Format(time.RFC3339))
+	}
+	return ""
+}
+
+// keyOf gives the key of a client's links, nil if there is no such client.
+func (s *Server) keyOf(id clientID) []byte {
+	i := slices.IndexFunc(s.clients, func(c *client) bool { return c.id == id })
+	if i < 0 {
+		return nil
+	}
+	return s.o.Links.key(s.clients[i])
+}
+
+// nameOf is a client's name for the log.
+func (s *Server) nameOf(id clientID) string {
+	for _, c := range s.clients {
+		if c.id == id {
+			return c.name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,154 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"regexp"
+	"slices"
+
+	"dcmgate/cloud"
+	"dcmgate/dicom"
+	"dcmgate/spool"
+)
+
+// retrieve answers a request of 203: the images of a study, each with an address to download it from. An answer that has
+// begun and cannot be completed ends in the middle, which no reader takes for JSON. A header Link (RFC 8288) gives the
+// address of all of them in one archive.
+func (x *exchange) retrieve() {
+	rq, err := cloud.ParseRetrieveRequest(x.r.URL.RawQuery)
+	if err != nil {
+		x.decline(cloud.CodeBadParameters, outcomeBadRequest, err.Error())
+		return
+	}
+	c := x.authenticate(&rq, x.r.Header.Get(cloud.AccessKeyHeader))
+	if c == nil {
+		x.decline(cloud.CodeBadSignature, outcomeBadSignature, "")
+		return
+	}
+	x.client = c.name
+	if reason := x.timely(&rq); reason != "" {
+		x.decline(cloud.CodeBadSignature, outcomeBadSignature, reason)
+		return
+	}
+	if !x.rates.admit(x.r.Context(), c.name) {
+		x.limited()
+		return
+	}
+	base, ok := x.base()
+	if !ok {
+		x.decline(cloud.CodeBadParameters, outcomeBadRequest, "the header Host is not a host's name")
+		return
+	}
+	if len(x.o.HospitalCodes) > 0 && !slices.Contains(x.o.HospitalCodes, rq.HospitalCode) {
+		x.decline(cloud.CodeBadParameters, outcomeBadRequest, "HospitalCode is not that of this institution")
+		return
+	}
+	x.list(&rq, c, base)
+}
+
+// list writes the answer.
+func (x *exchange) list(rq *cloud.RetrieveRequest, c *client, base string) {
+	key := x.o.Links.key(c)
+	made := x.o.Now()
+	out := cloud.NewAnswerWriter(x.w)
+	x.w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	for in, err := range x.o.Index.Latest(x.r.Context(), dicom.UID(rq.StudyInstanceUID), "") {
+		if err != nil {
+			x.broken(err)
+			return
+		}
+		l := link{kind: kindDICOM, client: c.id, made: made, id: in.ID}
+		if x.count == 0 {
+			archive := l
+			archive.kind = kindZIP
+			x.w.Header().Set("Link", "<"+base+archive.path(key)+`>; rel="alternate"; type="application/zip"`)
+		}
+		image := imageOf(&in, rq.HospitalCode, x.o.Institution(in.CallingAETitle))
+		image.DownloadURL = base + l.path(key)
+		if out.Add(&image) != nil {
+			return // x.w remembers
+		}
+		x.count++
+	}
+	_ = out.End() // x.w remembers
+}
+
+// broken ends an answer that the index does not allow to complete.
+func (x *exchange) broken(err error) {
+	if x.count > 0 {
+		x.w.err = err
+		return
+	}
+	x.decline(cloud.CodeFailed, outcomeFailed, "the index cannot be read; try again")
+	x.reason = err.Error()
+}
+
+// imageOf describes an instance in the fields of 203. Texts are decoded from the object's own character set.
+func imageOf(in *spool.Instance, hospitalCode, hospitalName string) cloud.Image {
+	m := &in.Metadata
+	return cloud.Image{
+		HospitalCode:      hospitalCode,
+		HospitalName:      hospitalName,
+		SeriesNumber:      m.Text(dicom.TagSeriesNumber),
+		PatNo:             m.Text(dicom.TagPatientID),
+		SeriesInstanceUID: string(in.SeriesInstanceUID),
+		StudyInstanceUID:  string(in.StudyInstanceUID),
+		AccessionNumber:   m.Text(dicom.TagAccessionNumber),
+		Modality:          m.Text(dicom.TagModality),
+		SOPInstanceUID:    string(in.SOPInstanceUID),
+		SOPClassUID:       string(in.SOPClassUID),
+	}
+}
+
+// hostPattern is what a Host header may be for addresses to begin with it.
+var hostPattern = regexp.MustCompile(`^[A-Za-z0-9._\-]{1,253}(:[0-9]{1,5})?$|^\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?$`)
+
+// base is what the addresses begin with.
+func (x *exchange) base() (base string, ok bool) {
+	switch {
+	case x.o.BaseURL != "":
+		return x.o.BaseURL, true
+	case !hostPattern.MatchString(x.r.Host):
+		return "", false
+	case x.r.TLS != nil:
+		return "https://" + x.r.Host, true
+	}
+	return "http://" + x.r.Host, true
+}
+
+// linked finds the link that a request is for and holds it to its limits. If it does not work, the answer is written and ok
+// is false.
+func (x *exchange) linked() (l link, in spool.Instance, ok bool) {
+	l, err := parseLink(x.r.PathValue("name"), x.keyOf)
+	if err != nil {
+		x.refuse(http.StatusNotFound, outcomeBadLink, err)
+		return l, in, false
+	}
+	x.client = x.nameOf(l.client)
+	if !x.rates.admit(x.r.Context(), x.client) {
+		x.limited()
+		return l, in, false
+	}
+	if err := l.valid(x.o.Now(), x.o.LinkLifetime); err != nil {
+		x.refuse(http.StatusGone, outcomeBadLink, err)
+		return l, in, false
+	}
+	in, err = x.o.Index.Instance(l.id)
+	switch {
+	case errors.Is(err, spool.ErrNotFound):
+		x.refuse(http.StatusGone, outcomeNotFound, errEvicted)
+	case err != nil:
+		x.refuse(http.StatusServiceUnavailable, outcomeFailed, errIndex)
+		x.reason = err.Error()
+	case x.o.Links.revoked(in.StudyInstanceUID, l.made):
+		x.refuse(http.StatusGone, outcomeBadLink, errRevoked)
+	default:
+		return l, in, true
+	}
+	return l, in, false
+}
+
+var (
+	errEvicted = errors.New("no longer stored; ask for the list again")
+	errIndex   = errors.New("the index cannot be read; try again")
+)

@@ -1,0 +1,153 @@
+package web
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"dcmgate/dicom"
+)
+
+// maxRevocations bounds the studies whose links are revoked one by one. Beyond, all links are.
+const maxRevocations = 10000
+
+// LinkState is what makes links valid: the gateway's secret, and the studies whose links were revoked. It is kept in a file
+// that its owner alone may read. For many goroutines.
+type LinkState struct {
+	path     string
+	lifetime time.Duration
+
+	mu   sync.Mutex
+	file linkFile
+}
+
+// linkFile is the file's content.
+type linkFile struct {
+	Key     []byte       `json:"key"` // 32 bytes
+	Revoked []revocation `json:"revoked,omitempty"`
+}
+
+// revocation ends the links to a study, or to instances of it, that were made by a moment. The study is told by a hash, so
+// that the file names none.
+type revocation struct {
+	Study  []byte `json:"study"`
+	Before int64  `json:"before"` // milliseconds since 1970, inclusive
+}
+
+func (r revocation) is(study []byte) bool { return slices.Equal(r.Study, study) }
+
+// OpenLinks reads the state from a file, or makes one where there is none. Where it cannot be understood a new secret takes
+// its place, which ends all links; renewed tells. lifetime is how long a link works.
+func OpenLinks(path string, lifetime time.Duration) (s *LinkState, renewed bool, err error) {
+	s = &LinkState{path: path, lifetime: lifetime}
+	data, err := os.ReadFile(path)
+	switch {
+	case err == nil:
+		if json.Unmarshal(data, &s.file) == nil && len(s.file.Key) == sha256.Size {
+			return s, false, nil
+		}
+		renewed = true
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, false, fmt.Errorf("secret of download links: %w", err)
+	}
+	return s, renewed, s.RevokeAll()
+}
+
+// RevokeAll ends every link there is by a new secret.
+func (s *LinkState) RevokeAll() error {
+	key := make([]byte, sha256.Size)
+	rand.Read(key) // never fails
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.replace(linkFile{Key: key})
+}
+
+// Revoke ends the links to a study that were made until now.
+func (s *LinkState) Revoke(study dicom.UID, now time.Time) error {
+	s.mu.Lock()
+	hash := studyHash(study)
+	gone := now.Add(-s.lifetime).UnixMilli() // links as old have expired
+	kept := slices.DeleteFunc(slices.Clone(s.file.Revoked), func(r revocation) bool { return r.is(hash) || r.Before < gone })
+	if len(kept) >= maxRevocations {
+		s.mu.Unlock()
+		return s.RevokeAll()
+	}
+	defer s.mu.Unlock()
+	return s.replace(linkFile{Key: s.file.Key, Revoked: append(kept, revocation{hash, now.UnixMilli()})})
+}
+
+// replace writes the state durably and then puts it into force. s.mu is held.
+func (s *LinkState) replace(f linkFile) error {
+	data, err := json.Marshal(f)
+	if err == nil {
+		err = writeFile(s.path, data)
+	}
+	if err != nil {
+		return fmt.Errorf("secret of download links: %w", err)
+	}
+	s.file = f
+	return nil
+}
+
+// revoked tells whether a link to a study is.
+func (s *LinkState) revoked(study dicom.UID, made time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.file.Revoked) == 0 {
+		return false
+	}
+	hash := studyHash(study)
+	i := slices.IndexFunc(s.file.Revoked, func(r revocation) bool { return r.is(hash) })
+	return i >= 0 && made.UnixMilli() <= s.file.Revoked[i].Before
+}
+
+// key makes a client's key.
+func (s *LinkState) key(c *client) []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := hmac.New(sha256.New, s.file.Key)
+	h.Write(c.fingerprint[:])
+	return h.Sum(nil)
+}
+
+func studyHash(study dicom.UID) []byte {
+	sum := sha256.Sum256([]byte(study))
+	return sum[:16]
+}
+
+// writeFile replaces a file so that either the old or the new content survives loss of power.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name()) // no longer there if all went well
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return err
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return dir.Sync()
+}

@@ -18,12 +18,13 @@ import (
 // association and takes from the feed what its association can carry.
 type courier struct {
 	Destination
-	queue   Queue
-	dialer  Dialer
-	grace   time.Duration
-	log     *slog.Logger
-	metrics destinationInstruments
-	random  func() float64
+	queue     Queue
+	dialer    Dialer
+	converter *transfer.Converter
+	grace     time.Duration
+	log       *slog.Logger
+	metrics   destinationInstruments
+	random    func() float64
 
 	limiter *transfer.Limiter
 	kicks   chan struct{} // wakes the run goroutine
@@ -250,7 +251,7 @@ func (c *courier) refill(now time.Time) time.Time {
 // accept puts claimed jobs into the feed, except those in a transfer syntax
 // that the destination is configured not to get.
 func (c *courier) accept(now time.Time, jobs []Job) {
-	options := transfer.PlanOptions{TransferSyntaxes: c.TransferSyntaxes}
+	options := transfer.PlanOptions{TransferSyntaxes: c.TransferSyntaxes, Convert: c.Convert}
 	for _, job := range jobs {
 		c.claimed++
 		e := &entry{Job: job, alone: c.breaker.state == BreakerHalfOpen}
@@ -403,5 +404,5 @@ func (c *courier) stop() {
 func (c *courier) planOptions() transfer.PlanOptions {
 	also := slices.Clone(c.recent)
 	slices.Reverse(also)
-	return transfer.PlanOptions{TransferSyntaxes: c.TransferSyntaxes, Also: also}
+	return transfer.PlanOptions{TransferSyntaxes: c.TransferSyntaxes, Convert: c.Convert, Also: also}
 }

@@ -45,6 +45,9 @@ type Destination struct {
 	// TransferSyntaxes are the only ones to be proposed; empty means all.
 	// Instances in others are parked.
 	TransferSyntaxes []dicom.UID
+	// Convert has instances converted to an uncompressed transfer syntax that
+	// the destination does not take as they are stored.
+	Convert bool
 	// DialTimeout bounds connecting and negotiating; default 30 s.
 	DialTimeout time.Duration
 	// Timeouts bound what the destination may take on an association.

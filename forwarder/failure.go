@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dcmgate/spool"
+	"dcmgate/transfer"
 )
 
 // scope says what a failure speaks about.
@@ -76,6 +77,7 @@ type class struct {
 var (
 	classNoContext   = class{Action: actPark, Code: "no-context", Words: "the destination accepts no presentation context for this SOP class and transfer syntax", Advice: "have it accept them, or drop the job"}
 	classNotProposed = class{Action: actPark, Code: "not-proposed", Words: "transfer_syntaxes of the destination does not include the one in which the instance is stored", Advice: "add it there and retry, or drop the job"}
+	classConversion  = class{Action: actPark, Code: "conversion", Words: "the destination does not take the instance as it is stored, and it cannot be converted", Advice: "have it accept the stored transfer syntax and retry, or drop the job"}
 	classDamaged     = class{Action: actPark, Code: "damaged", Words: "the stored bytes are damaged", Advice: "send it again from the modality"}
 	classGone        = class{Action: actPark, Code: "local-read", Words: "the stored instance is not there any more", Advice: "send it again from the modality, or drop the job"}
 	classRead        = class{Action: actRetry, Limited: true, Code: "local-read", Words: "the stored instance cannot be read", Advice: "see to the disk; once parked, send it again from the modality"}
@@ -89,9 +91,11 @@ type localRow struct {
 	class   class
 }
 
-// localTable holds what can happen to an instance that is read to be sent. The
+// localTable holds what can happen to an instance that is read, and maybe
+// converted, to be sent. The
 // first row that matches counts.
 var localTable = []localRow{
+	{"conversion", func(err error) bool { return errors.As(err, new(*transfer.ConversionError)) }, classConversion},
 	{"shortage", is(syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EINTR, spool.ErrClosed, spool.ErrUnhealthy), classShortage},
 	{"damaged", is(spool.ErrDamaged, io.ErrUnexpectedEOF), classDamaged},
 	{"gone", is(spool.ErrEvicted, spool.ErrNotFound, fs.ErrNotExist), classGone},
@@ -122,6 +126,16 @@ func classifyLocal(err error) failure {
 		}
 	}
 	return failure{classRead, ""} // not reached: the last row matches every error
+}
+
+// classifyNoContext returns the meaning of an instance that is accepted in no
+// presentation context.
+func classifyNoContext(p transfer.Pair, err error) failure {
+	var none *transfer.NoContextError
+	if errors.As(err, &none) && none.Unconvertible {
+		return failure{classConversion, p.String()}
+	}
+	return failure{classNoContext, p.String()}
 }
 
 // A failure is a classified result with its particulars.

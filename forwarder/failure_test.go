@@ -16,6 +16,7 @@ import (
 	"dcmgate/dimse"
 	"dcmgate/pdu"
 	"dcmgate/spool"
+	"dcmgate/transfer"
 )
 
 // TestStatusTable repeats PS3.7 Annex C and PS3.4 Table B.2-1 row by row.
@@ -205,6 +206,7 @@ func TestLocalFailures(t *testing.T) {
 		{errors.New("surprise"), actRetry, true, "local-read"},
 		{&os.PathError{Op: "open", Err: syscall.EMFILE}, actRetry, false, "local-shortage"},
 		{spool.ErrClosed, actRetry, false, "local-shortage"},
+		{&transfer.ConversionError{Err: io.ErrUnexpectedEOF}, actPark, false, "conversion"},
 	} {
 		f := classifyLocal(fmt.Errorf("read: %w", test.err))
 		if f.Action != test.action || f.Limited != test.limited || f.Code != test.code || f.Scope != scopeInstance {

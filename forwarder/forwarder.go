@@ -24,6 +24,8 @@ type Options struct {
 	Grace      time.Duration
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
+	// Converter converts for destinations that ask for it; needed if one does.
+	Converter *transfer.Converter
 	// Random returns numbers in [0,1) for jitter; nil means math/rand.
 	Random func() float64
 }
@@ -51,6 +53,9 @@ func New(o Options) (*Forwarder, error) {
 		if f.byName[d.Name] != nil {
 			return nil, fmt.Errorf("forwarder: destination %q is there twice", d.Name)
 		}
+		if d.Convert && o.Converter == nil {
+			return nil, fmt.Errorf("forwarder: destination %q converts and there is no converter", d.Name)
+		}
 		c := newCourier(d, o, metrics.of(d.Name))
 		f.couriers = append(f.couriers, c)
 		f.byName[d.Name] = c
@@ -74,7 +79,7 @@ func (o Options) withDefaults() Options {
 
 func newCourier(d Destination, o Options, m destinationInstruments) *courier {
 	c := &courier{
-		Destination: d, queue: o.Queue, dialer: o.Dialer, grace: o.Grace, random: o.Random, metrics: m,
+		Destination: d, queue: o.Queue, dialer: o.Dialer, converter: o.Converter, grace: o.Grace, random: o.Random, metrics: m,
 		log:     o.Logger.With("destination", d.Name),
 		limiter: transfer.NewLimiter(int64(Unlimited)),
 		kicks:   make(chan struct{}, 1),

@@ -72,7 +72,7 @@ func start(t *testing.T, q *memQueue, d Dialer, destinations ...Destination) *ri
 	var err error
 	r.forwarder, err = New(Options{
 		Queue: q, Dialer: d, Destinations: destinations, Registerer: r.registry,
-		Logger: slog.New(slog.NewTextHandler(r.log, nil)),
+		Logger: slog.New(slog.NewTextHandler(r.log, nil)), Converter: transfer.NewConverter(r.registry, slog.New(slog.NewTextHandler(r.log, nil))),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -315,6 +315,48 @@ func TestParksWhatHasNoContext(t *testing.T) {
 				}
 				if n := strings.Count(r.log.String(), "instance parked"); n != 1 {
 					t.Errorf("%d log lines for 50 instances parked for one reason", n)
+				}
+				r.stop()
+			})
+		})
+	}
+}
+
+// TestConverts has a destination that takes nothing but implicit VR.
+func TestConverts(t *testing.T) {
+	j2kPair := transfer.Pair{SOPClassUID: mrPair.SOPClassUID, TransferSyntaxUID: dicom.JPEG2000Lossless}
+	rlePair := transfer.Pair{SOPClassUID: mrPair.SOPClassUID, TransferSyntaxUID: dicom.RLELossless}
+	for name, test := range map[string]struct {
+		destination              Destination
+		explicit, image, unknown string // codes of the jobs, "" for delivered
+	}{
+		"unless asked for, nothing":      {Destination{}, "no-context", "no-context", "no-context"},
+		"what can be":                    {Destination{Convert: true}, "", "conversion", "conversion"},
+		"to what it may be sent":         {Destination{Convert: true, TransferSyntaxes: []dicom.UID{dicom.ImplicitVRLittleEndian}}, "", "conversion", "not-proposed"},
+		"only if it may be sent as such": {Destination{Convert: true, TransferSyntaxes: []dicom.UID{dicom.ExplicitVRLittleEndian}}, "no-context", "no-context", "not-proposed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &peer{refuses: func(pair transfer.Pair) bool { return pair.TransferSyntaxUID != dicom.ImplicitVRLittleEndian }}
+				q := newMemQueue(t)
+				q.opened = func(j Job) (io.ReadCloser, error) {
+					data := "\x08\x00\x18\x00UI\x04\x001.2\x00"
+					if j.Pair == rlePair { // pixel data that is not described
+						data += "\xE0\x7F\x10\x00OB\x00\x00\xFF\xFF\xFF\xFF"
+					}
+					return io.NopCloser(strings.NewReader(data)), nil
+				}
+				explicit, _ := q.add("cloud", ctPair, 20, 16)
+				image, _ := q.add("cloud", rlePair, 20, 28)
+				unknown, _ := q.add("cloud", j2kPair, 20, 16)
+				r := start(t, q, p, test.destination)
+				r.untilDone(time.Minute)
+				for first, code := range map[uint64]string{explicit: test.explicit, image: test.image, unknown: test.unknown} {
+					for id := first; id < first+20; id++ {
+						if j := q.job(id); j.code != code || isDelivered(&j) != (code == "") || isParked(&j) != (code != "") {
+							t.Fatalf("job %d: %+v, want %q", id, j, code)
+						}
+					}
 				}
 				r.stop()
 			})

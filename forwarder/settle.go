@@ -17,7 +17,7 @@ func (w *worker) settle(e *entry, o transfer.Outcome) {
 	case transfer.Answered:
 		w.settleAnswer(now, e, o.Status)
 	case transfer.NoContext:
-		w.complete(w.parked(now, e, failure{classNoContext, e.Pair.String()}))
+		w.complete(w.parked(now, e, classifyNoContext(e.Pair, o.Err)))
 	case transfer.LocalError:
 		w.settleLocal(now, e, classifyLocal(o.Err))
 	case transfer.Interrupted:

@@ -66,6 +66,9 @@ func (w *worker) propose() {
 		pair := transfer.Pair{SOPClassUID: dicom.UID(pc.AbstractSyntax), TransferSyntaxUID: dicom.UID(pc.TransferSyntaxes[0])}
 		w.carries[pair] = true
 	}
+	for _, pair := range plan.Served[0] {
+		w.carries[pair] = true
+	}
 	w.pledge()
 	for _, e := range w.feed.entries {
 		if w.carries[e.Pair] {
@@ -147,6 +150,9 @@ func (w *worker) pump(ctx context.Context, a transfer.Association) error {
 		Limiter:     w.limiter,
 		Linger:      w.Linger,
 		Grace:       w.grace,
+	}
+	if w.Convert {
+		p.Converter = w.converter
 	}
 	return p.Run(ctx)
 }

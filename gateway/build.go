@@ -74,6 +74,7 @@ func (g *Gateway) newForwarder(s *spool.Spool) (*forwarder.Forwarder, error) {
 		Grace:        g.grace(),
 		Logger:       g.log,
 		Registerer:   g.registry,
+		Converter:    g.converter,
 	})
 }
 
@@ -95,6 +96,7 @@ func forwarderDestination(d Destination, secure *tls.Config) forwarder.Destinati
 		MaximumLength:       d.MaxPDU,
 		Calendar:            d.Calendar,
 		TransferSyntaxes:    d.TransferSyntaxes,
+		Convert:             d.Convert,
 		DialTimeout:         d.Timeouts.Association,
 		Timeouts: dimse.Timeouts{
 			ARTIM:        d.Timeouts.Association,

@@ -171,6 +171,7 @@ type Destination struct {
 	MaxPDU           uint32
 	Calendar         forwarder.Calendar // rate by time of day, Rate included
 	TransferSyntaxes []dicom.UID        // the only ones it may be sent; empty: all
+	Convert          bool               // to what it takes, where it does not take what is stored
 	Priority         PriorityPolicy
 	Retry            Retry
 	Timeouts         ClientTimeouts

@@ -138,6 +138,7 @@ type rawDestination struct {
 	Rate             value             `yaml:"rate" default:"unlimited"`
 	Calendar         []value           `yaml:"calendar"`
 	TransferSyntaxes []value           `yaml:"transfer_syntaxes"`
+	Convert          value             `yaml:"convert" default:"false"`
 	Priority         value             `yaml:"priority" default:"received"`
 	Retry            rawRetry          `yaml:"retry"`
 	Timeouts         rawClientTimeouts `yaml:"timeouts"`

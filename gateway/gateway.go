@@ -20,6 +20,7 @@ import (
 	"dcmgate/qr"
 	"dcmgate/spool"
 	"dcmgate/systemd"
+	"dcmgate/transfer"
 	"dcmgate/web"
 )
 
@@ -32,12 +33,13 @@ type Options struct {
 
 // Gateway is a configured gateway. Make it with [New] and run it once.
 type Gateway struct {
-	cfg      Config
-	version  string
-	log      *slog.Logger
-	notifier *systemd.Notifier
-	registry *metrics.Registry
-	security security
+	cfg       Config
+	version   string
+	log       *slog.Logger
+	notifier  *systemd.Notifier
+	registry  *metrics.Registry
+	converter *transfer.Converter
+	security  security
 
 	ready   chan struct{} // closed once everything is up
 	mu      sync.Mutex
@@ -56,6 +58,7 @@ func New(cfg Config, o Options) (*Gateway, error) {
 		registry: metrics.NewRegistry(o.Version),
 		ready:    make(chan struct{}),
 	}
+	g.converter = transfer.NewConverter(g.registry, g.log)
 	var err error
 	if g.security, err = loadSecurity(cfg, o.Logger); err != nil {
 		return nil, err

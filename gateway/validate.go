@@ -284,6 +284,7 @@ func (v *validator) destination(raw *rawDestination, own string) Destination {
 		Linger:           v.duration(raw.Linger, 0, 10*time.Minute),
 		MaxPDU:           uint32(v.size(raw.MaxPDU, 1018, 16<<20)),
 		TransferSyntaxes: parsedList(v, raw.TransferSyntaxes, parseTransferSyntax),
+		Convert:          v.truth(raw.Convert),
 		Priority:         oneOf(v, raw.Priority, PriorityReceived, PriorityLow, PriorityMedium, PriorityHigh),
 		Timeouts:         v.clientTimeouts(&raw.Timeouts),
 		TLS:              v.clientTLS(&raw.TLS),

@@ -141,9 +141,19 @@ func name(ts dicom.UID) string {
 	return string(ts)
 }
 
-// convert reads and writes the data set, inflating the one and deflating the other where the transfer syntaxes are deflated
-// (PS3.5 A.5).
+// convert converts r to its end.
 func (c *converter) convert(r io.Reader, out io.Writer) error {
+	if err := c.recode(r, out); err != nil {
+		return err
+	}
+	// Whoever made r may compare at its end what was read with a checksum.
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
+// recode reads and writes the data set, inflating the one and deflating the other where the transfer syntaxes are deflated
+// (PS3.5 A.5).
+func (c *converter) recode(r io.Reader, out io.Writer) error {
 	if c.from.Deflated() {
 		r = flate.NewReader(bufio.NewReader(r))
 	}

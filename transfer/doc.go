@@ -15,6 +15,11 @@
 // PS3.8 7.1.1.13 gives contexts odd numbers from 1 to 255: 128 fit into an
 // association, and a batch that needs more is split over several.
 //
+// Where a peer may be sent instances converted ([PlanOptions.Convert]), contexts
+// for Explicit and Implicit VR Little Endian follow those of the stored
+// syntax, again one each. A pump with a [Converter] uses them for what is
+// not accepted otherwise.
+//
 // # Pumping
 //
 // A Pump writes C-STORE requests until the negotiated asynchronous operations

@@ -52,7 +52,8 @@ const (
 	// NoContext: the association has no accepted presentation context for the
 	// item. Nothing was sent.
 	NoContext
-	// LocalError: the item's own bytes could not be read. If that happened in
+	// LocalError: the item's own bytes could not be read, or, with a
+	// *ConversionError, not be converted. If that happened in
 	// the middle of the request, the association had to be aborted.
 	LocalError
 	// Interrupted: the association ended before the peer responded, in the
@@ -85,8 +86,16 @@ type Outcome struct {
 
 // A NoContextError says that the peer accepts no presentation context for a
 // SOP class and transfer syntax.
-type NoContextError struct{ Pair Pair }
+type NoContextError struct {
+	Pair Pair
+	// Unconvertible says that it might have been converted, but that this software does not decode the transfer syntax.
+	Unconvertible bool
+}
 
 func (e *NoContextError) Error() string {
-	return fmt.Sprintf("no accepted presentation context for %v", e.Pair)
+	s := fmt.Sprintf("no accepted presentation context for %v", e.Pair)
+	if e.Unconvertible {
+		s += ", which dcmgate cannot convert"
+	}
+	return s
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+
+	"dcmgate/dicom"
 )
 
 // prepared is an item whose payload has been opened and whose first bytes
@@ -15,6 +17,7 @@ import (
 type prepared struct {
 	item      *Item
 	contextID byte
+	size      int64 // of the payload, negative if unknown
 	payload   io.ReadCloser
 	head      []byte // read ahead, not yet consumed
 	buffer    []byte // for small reads; nil for none. head is a part of it
@@ -25,13 +28,18 @@ type prepared struct {
 	limiter *Limiter
 }
 
-// open opens the item's payload.
-func open(item *Item, contextID byte) (*prepared, error) {
+// open opens the item's payload, to be converted to a transfer syntax if to names one.
+func open(item *Item, contextID byte, c *Converter, to dicom.UID) (*prepared, error) {
+	size := item.Size
 	payload, err := item.Open()
+	if err == nil && to != "" {
+		size = -1
+		payload, err = c.open(item, to, payload)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open instance %s: %w", item.SOPInstanceUID, err)
 	}
-	return &prepared{item: item, contextID: contextID, payload: payload}, nil
+	return &prepared{item: item, contextID: contextID, size: size, payload: payload}, nil
 }
 
 // Read reads at the limiter's pace. It notes the payload's own errors, so
@@ -40,8 +48,8 @@ func (p *prepared) Read(b []byte) (n int, err error) {
 	b = p.limiter.clip(b)
 	n, err = p.read(b)
 	p.sent += int64(n)
-	if err == io.EOF && p.sent < p.item.Size {
-		err = fmt.Errorf("only %d of %d bytes: %w", p.sent, p.item.Size, io.ErrUnexpectedEOF)
+	if err == io.EOF && p.sent < p.size {
+		err = fmt.Errorf("only %d of %d bytes: %w", p.sent, p.size, io.ErrUnexpectedEOF)
 	}
 	if err != nil && err != io.EOF {
 		p.err = err

@@ -18,6 +18,9 @@ type Pump struct {
 	Source      Source
 	// Window bounds the unanswered requests; 0 means as many as negotiated.
 	Window int
+	// Converter converts what the peer does not take as it is stored; nil
+	// leaves that unsent.
+	Converter *Converter
 	// Limiter bounds the rate, together with all other pumps that share it.
 	Limiter *Limiter
 	// Linger is how long to wait for further items when all are answered and
@@ -185,12 +188,12 @@ func (s *session) take() bool {
 	if item == nil {
 		return false
 	}
-	contextID, ok := s.Association.Accepted(item.SOPClassUID, item.TransferSyntaxUID)
+	contextID, to, ok := s.Converter.context(s.Association, item.Pair)
 	if !ok {
-		s.Source.Done(item, Outcome{Kind: NoContext, Err: &NoContextError{item.Pair}})
+		s.Source.Done(item, Outcome{Kind: NoContext, Err: s.Converter.noContext(item.Pair)})
 		return true
 	}
-	if s.next, err = open(item, contextID); err != nil {
+	if s.next, err = open(item, contextID, s.Converter, to); err != nil {
 		s.next = nil
 		s.Source.Done(item, Outcome{Kind: LocalError, Err: err})
 		return true
@@ -253,7 +256,7 @@ func (s *session) start() error {
 		MoveOriginatorAETitle:   item.MoveOriginatorAETitle,
 		MoveOriginatorMessageID: item.MoveOriginatorMessageID,
 		Data:                    p,
-		Size:                    item.Size,
+		Size:                    p.size,
 	})
 	p.close()
 	if err != nil {

@@ -1,0 +1,137 @@
+package transfer
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"dcmgate/dicom"
+	"dcmgate/transcode"
+)
+
+// fallbacks are the transfer syntaxes that are proposed beside the stored one where instances may be converted, in the order
+// in which they are used.
+var fallbacks = []dicom.UID{dicom.ExplicitVRLittleEndian, dicom.ImplicitVRLittleEndian}
+
+// A Converter lets pumps convert instances that a peer does not take as they are stored. Pumps share it. A nil *Converter
+// converts nothing.
+type Converter struct {
+	log         *slog.Logger
+	conversions *prometheus.CounterVec
+}
+
+// The results of a conversion, which are labels.
+const (
+	converted   = "converted"
+	unconverted = "failed"
+)
+
+// NewConverter makes a converter. There can be one to a registerer, which may be nil.
+func NewConverter(registerer prometheus.Registerer, log *slog.Logger) *Converter {
+	return &Converter{log: log, conversions: promauto.With(registerer).NewCounterVec(prometheus.CounterOpts{
+		Name: "dcmgate_conversions_total",
+		Help: "Instances converted to another transfer syntax to be sent, by UID of the stored and the sent one and by result: converted, or failed.",
+	}, []string{"from", "to", "result"})}
+}
+
+func (c *Converter) count(p Pair, to dicom.UID, result string) {
+	// What can be converted, and to what, is a short list.
+	c.conversions.WithLabelValues(string(p.TransferSyntaxUID), string(to), result).Inc()
+}
+
+// context finds the presentation context to send a pair in: that of its own transfer syntax, else one that it can be
+// converted to. to is empty if it is sent as it is stored.
+func (c *Converter) context(a Association, p Pair) (contextID byte, to dicom.UID, ok bool) {
+	if id, ok := a.Accepted(p.SOPClassUID, p.TransferSyntaxUID); ok || c == nil {
+		return id, "", ok
+	}
+	for _, to := range transcode.Targets(p.TransferSyntaxUID) {
+		if id, ok := a.Accepted(p.SOPClassUID, to); ok {
+			return id, to, true
+		}
+	}
+	return 0, "", false
+}
+
+// A ConversionError says that an instance could not be converted. The instance is as it was received: its sender, or what
+// this software can decode, is at fault.
+type ConversionError struct {
+	Pair Pair
+	To   dicom.UID // transfer syntax
+	Err  error     // of package transcode
+}
+
+func (e *ConversionError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error of the conversion.
+func (e *ConversionError) Unwrap() error { return e.Err }
+
+// open begins the conversion of an item's payload. What cannot be converted shows here as a rule, before anything is sent.
+func (c *Converter) open(item *Item, to dicom.UID, payload io.ReadCloser) (io.ReadCloser, error) {
+	v := &conversion{converter: c, item: item, to: to, source: source{ReadCloser: payload}}
+	var err error
+	if v.reader, err = transcode.New(item.TransferSyntaxUID, to, &v.source); err != nil {
+		err = v.failed(err)
+		_ = payload.Close() // only read from
+		return nil, err
+	}
+	return v, nil
+}
+
+// source remembers why reading the stored bytes failed, which is no failure of the conversion.
+type source struct {
+	io.ReadCloser
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
+	}
+	return n, err
+}
+
+// conversion is the payload of an item that is converted.
+type conversion struct {
+	converter *Converter
+	item      *Item
+	to        dicom.UID
+	source    source
+	reader    *transcode.Reader
+	over      bool
+}
+
+func (v *conversion) Read(p []byte) (int, error) {
+	n, err := v.reader.Read(p)
+	if err != nil && !v.over {
+		v.over = true
+		if err == io.EOF {
+			v.converter.count(v.item.Pair, v.to, converted)
+		} else {
+			err = v.failed(err)
+		}
+	}
+	return n, err
+}
+
+// failed makes the error of the payload, and counts it if the conversion is at fault.
+func (v *conversion) failed(err error) error {
+	if v.source.err != nil {
+		return v.source.err
+	}
+	v.converter.count(v.item.Pair, v.to, unconverted)
+	v.converter.log.Warn("instance cannot be converted", "sop_instance_uid", v.item.SOPInstanceUID, "sop_class", v.item.SOPClassUID,
+		"from", v.item.TransferSyntaxUID, "to", v.to, "error", err)
+	return &ConversionError{v.item.Pair, v.to, err}
+}
+
+func (v *conversion) Close() error { return errors.Join(v.reader.Close(), v.source.Close()) }
+
+// noContext explains that the peer takes an item in no way.
+func (c *Converter) noContext(p Pair) error {
+	return &NoContextError{Pair: p, Unconvertible: c != nil && len(transcode.Targets(p.TransferSyntaxUID)) == 0}
+}

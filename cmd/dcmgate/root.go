@@ -73,6 +73,7 @@ func newRoot(started *bool) *cobra.Command {
 		newEcho(),
 		newFind(),
 		newMove(),
+		newGet(),
 		newStatus(),
 		newQueue(),
 		newVerify(),

@@ -215,6 +215,28 @@ func Storescp(t testing.TB, env []string, args ...string) *Peer {
 	return peer
 }
 
+// Dcmqrscp starts DCMTK's dcmqrscp with an archive of its own. movable are AE titles and addresses that it may move to.
+func Dcmqrscp(t testing.TB, movable map[string]string, env ...string) *Peer {
+	t.Helper()
+	program := Require(t, "dcmqrscp")
+	peer := &Peer{AETitle: "DCMQRSCP", Address: Address(t), Dir: t.TempDir()}
+	var hosts strings.Builder
+	for title, address := range movable {
+		host, port, _ := strings.Cut(address, ":")
+		fmt.Fprintf(&hosts, "%s = (%s, %s, %s)\n", strings.ToLower(title), title, host, port)
+	}
+	config := filepath.Join(t.TempDir(), "dcmqrscp.cfg")
+	_, port, _ := strings.Cut(peer.Address, ":")
+	text := fmt.Sprintf("NetworkTCPPort = %s\nMaxPDUSize = 131072\nMaxAssociations = 16\nHostTable BEGIN\n%sHostTable END\nVendorTable BEGIN\nVendorTable END\n"+
+		"AETable BEGIN\n%s %s RW (1000, 100000mb) ANY\nAETable END\n", port, hosts.String(), peer.AETitle, peer.Dir)
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	peer.Process = Start(t, env, program, "-c", config)
+	peer.Listening(t, peer.Address)
+	return peer
+}
+
 // Files returns the paths of what a storescp has stored so far.
 func (p *Peer) Files() []string {
 	found, _ := filepath.Glob(filepath.Join(p.Dir, "*.*"))

@@ -112,7 +112,12 @@ func forwarderDestination(d Destination, secure *tls.Config) forwarder.Destinati
 
 // operations is what the control socket serves.
 func (g *Gateway) operations(p *parts) Operator {
-	return liveOperations{&operations{spool: p.spool, status: func() Status { return g.status(p) }}, p.forward}
+	return liveOperations{&operations{
+		spool: p.spool, status: func() Status { return g.status(p) },
+		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
+			return rebuildViews(ctx, p.publish, name, progress)
+		},
+	}, p.forward}
 }
 
 // liveOperations adds to operations what concerns a running forwarder.
@@ -185,6 +190,7 @@ func (g *Gateway) status(p *parts) Status {
 		Received:     p.receive.tally.status(),
 		Destinations: destinationStatus(g.cfg.Destinations, live, p.spool.Counts()),
 		Commitments:  commitmentStatus(p.keeper),
+		Views:        viewsStatus(p.publish),
 		Notes:        g.cfg.Notes,
 	}
 	s.Associations.In = int(p.receive.open.Load())

@@ -13,6 +13,7 @@ import (
 	"dcmgate/cloud"
 	"dcmgate/dicom"
 	"dcmgate/forwarder"
+	"dcmgate/views"
 	"dcmgate/web"
 )
 
@@ -31,6 +32,7 @@ type Config struct {
 	Destinations    []Destination
 	Commitment      Commitment
 	Views           []View
+	Rows            Rows
 	Retrieve        Retrieve
 	Log             Log
 	ShutdownTimeout time.Duration
@@ -213,8 +215,28 @@ type ClientTLS struct {
 
 // View is a database that metadata rows are published to.
 type View struct {
-	Name string
-	DSN  Secret
+	Name   string
+	DSN    Secret
+	AsText bool // dates and times as text in the views
+}
+
+// Rows says how metadata rows are made.
+type Rows struct {
+	CompleteAfter   time.Duration // without a new instance
+	Hold            bool          // rows that lack a required column
+	SwapCounts      bool
+	TimeZone        *time.Location
+	UnknownModality string            // "": as it is
+	Modalities      map[string]string // written in place of one
+	Campuses        []views.Campus
+	Fill            []RowRule
+	FileAddress     string // template of FilePathName; "": V_DocImage has no rows
+}
+
+// RowRule is a rule whose lookup file is not read yet.
+type RowRule struct {
+	views.Rule
+	LookupFile string
 }
 
 // Retrieve configures the standard's interface 203.

@@ -24,6 +24,7 @@ type rawConfig struct {
 	Destinations    []rawDestination `yaml:"destinations"`
 	Commitment      rawCommitment    `yaml:"commitment"`
 	Views           []rawView        `yaml:"views"`
+	Rows            rawRows          `yaml:"rows"`
 	Retrieve        rawRetrieve      `yaml:"retrieve"`
 	Log             rawLog           `yaml:"log"`
 	ShutdownTimeout value            `yaml:"shutdown_timeout" default:"30s"`
@@ -175,8 +176,44 @@ type rawCommitment struct {
 
 type rawView struct {
 	stanza
-	Name value `yaml:"name"`
-	DSN  value `yaml:"dsn"`
+	Name  value `yaml:"name"`
+	DSN   value `yaml:"dsn"`
+	Dates value `yaml:"dates" default:"native"`
+}
+
+type rawRows struct {
+	stanza
+	CompleteAfter   value       `yaml:"complete_after" default:"5m"`
+	Missing         value       `yaml:"missing" default:"publish"`
+	SwapCounts      value       `yaml:"swap_counts" default:"false"`
+	TimeZone        value       `yaml:"time_zone" default:"local"`
+	UnknownModality value       `yaml:"unknown_modality" default:"keep"`
+	Modalities      []value     `yaml:"modalities"`
+	Campuses        []rawCampus `yaml:"campuses"`
+	Fill            []rawRule   `yaml:"fill"`
+	Files           rawFiles    `yaml:"files"`
+}
+
+type rawCampus struct {
+	stanza
+	AETitles []value `yaml:"ae_titles"`
+	Code     value   `yaml:"code"`
+	Name     value   `yaml:"name"`
+}
+
+type rawRule struct {
+	stanza
+	Column value   `yaml:"column"`
+	Always value   `yaml:"always" default:"false"`
+	From   []value `yaml:"from"`
+	Match  value   `yaml:"match"`
+	Value  value   `yaml:"value"`
+	Lookup value   `yaml:"lookup"`
+}
+
+type rawFiles struct {
+	stanza
+	Address value `yaml:"address"`
 }
 
 type rawRetrieve struct {

@@ -46,6 +46,7 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("POST /v1/jobs/retry", c.postRetry)
 	mux.HandleFunc("POST /v1/jobs/drop", c.postDrop)
 	mux.HandleFunc("POST /v1/verify", c.postVerify)
+	mux.HandleFunc("POST /v1/views/rebuild", c.postRebuildViews)
 	return mux
 }
 
@@ -105,6 +106,32 @@ func (c control) postVerify(w http.ResponseWriter, r *http.Request) {
 	end := VerifyProgress{Done: report.Instances, Total: report.Instances, Report: &report}
 	if err != nil {
 		end = VerifyProgress{Error: err.Error()}
+	}
+	_ = out.Encode(end)
+}
+
+// rebuildProgress is one step of a rebuild of metadata rows; the last one is
+// Done or has an Error.
+type rebuildProgress struct {
+	Studies int64  `json:"studies"`
+	Done    bool   `json:"done,omitempty"`
+	Error   string `json:"error,omitempty"`
+}
+
+// postRebuildViews streams rebuildProgress documents, one per line. What has
+// begun goes on if the client goes away.
+func (c control) postRebuildViews(w http.ResponseWriter, r *http.Request) {
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Time{})
+	w.Header().Set("Content-Type", "application/x-ndjson")
+	out := json.NewEncoder(w)
+	err := c.RebuildViews(r.Context(), r.URL.Query().Get("name"), func(studies int64) {
+		_ = out.Encode(rebuildProgress{Studies: studies})
+		_ = rc.Flush()
+	})
+	end := rebuildProgress{Done: true}
+	if err != nil {
+		end = rebuildProgress{Error: err.Error()}
 	}
 	_ = out.Encode(end)
 }

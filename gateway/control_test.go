@@ -49,6 +49,11 @@ func (f fakeOperator) Verify(_ context.Context, progress func(done, total int64)
 	return VerifyReport{Instances: 2, Problems: []VerifyProblem{{ID: "7", What: "digest"}}}, f.err
 }
 
+func (f fakeOperator) RebuildViews(_ context.Context, name string, progress func(studies int64)) error {
+	progress(int64(len(name)))
+	return f.err
+}
+
 // serveControl runs the control socket in dir and returns a client.
 func serveControl(t *testing.T, dir string, op Operator) *client {
 	t.Helper()
@@ -100,6 +105,10 @@ func TestControlSocketCarriesEveryOperation(t *testing.T) {
 	if err != nil || r.Instances != 2 || len(r.Problems) != 1 || steps != 1 {
 		t.Errorf("verify: %+v, %v after %d steps", r, err, steps)
 	}
+	studies := int64(0)
+	if err := c.RebuildViews(ctx, "a&b", func(n int64) { studies = n }); err != nil || studies != 3 {
+		t.Errorf("rebuild of rows: %v after %d studies", err, studies)
+	}
 }
 
 func TestControlSocketReportsErrors(t *testing.T) {
@@ -107,6 +116,7 @@ func TestControlSocketReportsErrors(t *testing.T) {
 	ctx := t.Context()
 	for name, err := range map[string]error{
 		"status": func() error { _, err := c.Status(ctx); return err }(),
+		"rows":   c.RebuildViews(ctx, "cloud", nil),
 		"jobs":   func() error { _, err := c.Jobs(ctx, JobFilter{}, "", 1); return err }(),
 		"retry":  func() error { _, err := c.Retry(ctx, JobFilter{}, ""); return err }(),
 		"verify": func() error { _, err := c.Verify(ctx, nil); return err }(),

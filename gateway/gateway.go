@@ -21,6 +21,7 @@ import (
 	"dcmgate/spool"
 	"dcmgate/systemd"
 	"dcmgate/transfer"
+	"dcmgate/views"
 	"dcmgate/web"
 )
 
@@ -86,6 +87,7 @@ type parts struct {
 	started time.Time
 	spool   *spool.Spool
 	forward *forwarder.Forwarder
+	publish []*views.Publisher
 	receive *receiver
 	keeper  *commitment.Keeper
 	dicom   *dimse.Server
@@ -99,7 +101,7 @@ type parts struct {
 	group         *errgroup.Group
 	stopForward   context.CancelFunc
 	forwardEnded  chan struct{}
-	stopBackstage context.CancelFunc // requests over HTTP, the watchdog, reports of commitment
+	stopBackstage context.CancelFunc // requests over HTTP, the watchdog, reports of commitment, metadata rows
 }
 
 // Run opens the spool and runs the gateway until ctx ends or a part of it
@@ -142,6 +144,9 @@ func (g *Gateway) open() (_ *parts, err error) {
 		return nil, fmt.Errorf("spool in %s: %w", g.cfg.DataDir, err)
 	}
 	if p.forward, err = g.newForwarder(p.spool); err != nil {
+		return nil, err
+	}
+	if p.publish, err = g.newPublishers(p.spool); err != nil {
 		return nil, err
 	}
 	p.receive = newReceiver(g.cfg, spoolIntake{p.spool}, g.log, g.registry)
@@ -244,6 +249,9 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		g.notifier.Watch(backstage, p.spool.Health)
 		return nil
 	})
+	for _, publisher := range p.publish {
+		group.Go(func() error { return publisher.Run(backstage) })
+	}
 
 	group.Go(func() error { return p.keeper.Run(backstage) })
 

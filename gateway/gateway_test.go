@@ -271,6 +271,7 @@ func TestInstrumentsAreDescribedAndBounded(t *testing.T) {
 		"destination": true, "state": true, "direction": true, "outcome": true, "how": true, "status": true, "status_class": true,
 		"operation": true, "result": true, "reason": true, "version": true, "go": true, "flag": true, "level": true, "kind": true,
 		"association": true,
+		"database":    true, "view": true, "held": true,
 	}
 	for _, i := range list {
 		if !strings.HasPrefix(i.Name, "dcmgate_") {

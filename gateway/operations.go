@@ -106,6 +106,8 @@ type VerifyProblem struct {
 type operations struct {
 	spool  *spool.Spool
 	status func() Status
+	// rebuild publishes everything stored to a database of metadata rows.
+	rebuild func(ctx context.Context, name string, progress func(studies int64)) error
 }
 
 // indexWait is how long Status waits for the index to catch up.
@@ -220,6 +222,11 @@ func (o *operations) Verify(ctx context.Context, progress func(done, total int64
 		report.Problems = append(report.Problems, VerifyProblem{ID: p.ID.String(), Instance: p.SOPInstanceUID, What: p.What})
 	}
 	return report, nil
+}
+
+// RebuildViews implements [Operator].
+func (o *operations) RebuildViews(ctx context.Context, name string, progress func(studies int64)) error {
+	return o.rebuild(ctx, name, progress)
 }
 
 var jobStates = map[string]spool.JobState{

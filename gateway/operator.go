@@ -31,6 +31,9 @@ type Operator interface {
 	Drop(ctx context.Context, f JobFilter, reason string) (Changed, error)
 	// Verify reads every stored instance back. progress may be nil.
 	Verify(ctx context.Context, progress func(done, total int64)) (VerifyReport, error)
+	// RebuildViews publishes the metadata rows of everything stored to a database
+	// again. progress may be nil.
+	RebuildViews(ctx context.Context, name string, progress func(studies int64)) error
 }
 
 // Connect returns the operator of the gateway that is running on the data
@@ -58,7 +61,12 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("no gateway answers at %s, and its spool cannot be opened: %w", cfg.DataDir, err)
 	}
-	o := &operations{spool: s, status: func() Status { return offlineStatus(cfg, s) }}
+	o := &operations{
+		spool: s, status: func() Status { return offlineStatus(cfg, s) },
+		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
+			return rebuildOffline(ctx, cfg, s, name, progress)
+		},
+	}
 	return o, s.Close, nil
 }
 
@@ -127,6 +135,28 @@ func (c *client) Verify(ctx context.Context, progress func(done, total int64)) (
 			return *p.Report, nil
 		case progress != nil:
 			progress(p.Done, p.Total)
+		}
+	}
+}
+
+// RebuildViews implements [Operator].
+func (c *client) RebuildViews(ctx context.Context, name string, progress func(studies int64)) error {
+	resp, err := c.do(ctx, http.MethodPost, "/v1/views/rebuild?"+url.Values{"name": {name}}.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	for d := json.NewDecoder(resp.Body); ; {
+		var p rebuildProgress
+		switch err := d.Decode(&p); {
+		case err != nil:
+			return fmt.Errorf("the gateway ended in the middle: %w", err)
+		case p.Error != "":
+			return errors.New(p.Error)
+		case p.Done:
+			return nil
+		case progress != nil:
+			progress(p.Studies)
 		}
 	}
 }

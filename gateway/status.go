@@ -7,6 +7,7 @@ import (
 
 	"dcmgate/forwarder"
 	"dcmgate/spool"
+	"dcmgate/views"
 )
 
 // Status is what a gateway knows of itself. Without a running gateway only
@@ -25,6 +26,7 @@ type Status struct {
 	Received     ReceivedStatus      `json:"received"`
 	Destinations []DestinationStatus `json:"destinations"`
 	Commitments  []CommitmentStatus  `json:"commitments,omitempty"` // reports that wait
+	Views        []views.Status      `json:"views"`
 	Notes        []string            `json:"notes,omitempty"`
 }
 
@@ -190,6 +192,7 @@ func offlineStatus(cfg Config, s *spool.Spool) Status {
 		Spool:        spoolStatus(s, cfg.Spool.Quota),
 		Recovery:     recoveryStatus(s.Recovery()),
 		Destinations: destinationStatus(cfg.Destinations, nil, s.Counts()),
+		Views:        []views.Status{},
 		Notes:        cfg.Notes,
 	}
 }

@@ -125,6 +125,7 @@ func (v *validator) config(raw *rawConfig) Config {
 		Spool:           v.spool(&raw.Spool),
 		Peers:           v.peers(raw.Peers),
 		Views:           v.views(raw.Views),
+		Rows:            v.rows(&raw.Rows),
 		Retrieve:        v.retrieve(&raw.Retrieve),
 		Log:             v.log(&raw.Log),
 		Commitment:      Commitment{MaxAge: v.duration(raw.Commitment.MaxAge, time.Minute, 366*24*time.Hour)},
@@ -143,12 +144,9 @@ func (v *validator) config(raw *rawConfig) Config {
 
 func (v *validator) institution(raw *rawInstitution) Institution {
 	in := Institution{
-		Code:         v.text(raw.Code, 64),
+		Code:         v.institutionCode(raw.Code),
 		Name:         v.text(raw.Name, 256),
 		PlatformCode: v.text(raw.PlatformCode, 64),
-	}
-	if raw.Code.Set && in.Code != "" && len(in.Code) != 18 {
-		v.fail(raw.Code.at, "%q has %d characters; a unified social credit code has 18", in.Code, len(in.Code))
 	}
 	return in
 }
@@ -355,22 +353,6 @@ func (v *validator) clientTLS(raw *rawClientTLS) ClientTLS {
 		v.fail(raw.at, "is configured but not enabled; add enabled: true")
 	}
 	return t
-}
-
-func (v *validator) views(raws []rawView) []View {
-	var list []View
-	for i := range raws {
-		raw := &raws[i]
-		view := View{Name: parsed(v, raw.Name, parseName), DSN: v.secret(raw.DSN)}
-		if raw.DSN.Text == "" {
-			v.fail(raw.DSN.at, "a data source is needed: postgres://..., mysql://... or sqlite:PATH, or file:PATH of a file that holds it")
-		}
-		list = append(list, view)
-	}
-	if len(list) > 0 {
-		v.note("views: not served by this version")
-	}
-	return list
 }
 
 func (v *validator) log(raw *rawLog) Log {

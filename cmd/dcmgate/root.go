@@ -76,6 +76,7 @@ func newRoot(started *bool) *cobra.Command {
 		newGet(),
 		newStatus(),
 		newQueue(),
+		newViews(),
 		newVerify(),
 		newConfig(),
 		newVersion(),

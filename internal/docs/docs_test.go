@@ -2,6 +2,7 @@
 package docs
 
 import (
+	"flag"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -14,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"dcmgate/views"
 )
 
 const root = "../.."
@@ -106,7 +109,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 func logMessages(t *testing.T) []string {
 	t.Helper()
 	var messages []string
-	for _, dir := range []string{"dimse", "forwarder", "gateway", "qr", "spool", "web"} {
+	for _, dir := range []string{"dimse", "forwarder", "gateway", "qr", "spool", "views", "web"} {
 		inspect(t, dir, func(n ast.Node) {
 			if call, ok := n.(*ast.CallExpr); ok {
 				if message := logMessage(call); message != "" {
@@ -242,5 +245,27 @@ func TestLinksLeadSomewhere(t *testing.T) {
 				t.Errorf("%s links to %s, which is not there", filepath.Base(p), m[1])
 			}
 		}
+	}
+}
+
+var update = flag.Bool("update", false, "write the generated parts of the documentation")
+
+func TestColumnsOfViewsAreDocumented(t *testing.T) {
+	const begin, end = "<!-- begin of what views.Describe writes -->\n", "<!-- end -->\n"
+	text := page(t, "views.md")
+	before, rest, okB := strings.Cut(text, begin)
+	_, after, okE := strings.Cut(rest, end)
+	want := before + begin + views.Describe() + end + after
+	if !okB || !okE {
+		t.Fatal("docs/views.md has no place for the columns")
+	}
+	if text == want {
+		return
+	}
+	if !*update {
+		t.Fatal("docs/views.md does not show the columns as they are; run this test with -update")
+	}
+	if err := os.WriteFile(filepath.Join(root, "docs", "views.md"), []byte(want), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

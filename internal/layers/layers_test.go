@@ -25,6 +25,7 @@ var level = map[string]int{
 	"dcmgate/forwarder":   30,
 	"dcmgate/qr":          30,
 	"dcmgate/web":         30,
+	"dcmgate/views":       30,
 	"dcmgate/gateway":     40,
 	"dcmgate/cmd/dcmgate": 50,
 

@@ -1,0 +1,118 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"dcmgate/spool"
+	"dcmgate/views"
+)
+
+// Source reads a database's data source name, which may be in a file, and
+// understands it.
+func (v View) Source(dataDir string) (*views.Source, error) {
+	dsn, err := v.DSN.Read()
+	if err != nil {
+		return nil, fmt.Errorf("views %s: %w", v.Name, err)
+	}
+	source, err := views.ParseSource(dsn, dataDir)
+	if err != nil {
+		return nil, fmt.Errorf("views %s: %w", v.Name, err)
+	}
+	return source, nil
+}
+
+// settings reads the lookup files of the rules.
+func (r *Rows) settings(in Institution) (*views.Settings, error) {
+	s := &views.Settings{
+		Institution: views.Institution{Code: in.Code, Name: in.Name},
+		Campuses:    r.Campuses, Quiet: r.CompleteAfter, Hold: r.Hold, SwapCounts: r.SwapCounts,
+		Location: r.TimeZone, Modalities: r.Modalities, UnknownModality: r.UnknownModality,
+	}
+	for _, rule := range r.Fill {
+		if rule.LookupFile != "" {
+			var err error
+			if rule.Lookup, err = views.ReadLookup(rule.LookupFile); err != nil {
+				return nil, fmt.Errorf("lookup of %s: %w", rule.Column, err)
+			}
+		}
+		s.Rules = append(s.Rules, rule.Rule)
+	}
+	return s, nil
+}
+
+// newPublishers builds what publishes metadata rows, one for each database.
+func (g *Gateway) newPublishers(s *spool.Spool) ([]*views.Publisher, error) {
+	if len(g.cfg.Views) == 0 {
+		return nil, nil
+	}
+	settings, err := g.cfg.Rows.settings(g.cfg.Institution)
+	if err != nil {
+		return nil, err
+	}
+	var files views.Files
+	if g.cfg.Rows.FileAddress != "" {
+		files = views.Address(g.cfg.Rows.FileAddress)
+	}
+	var list []*views.Publisher
+	for _, v := range g.cfg.Views {
+		source, err := v.Source(g.cfg.DataDir)
+		if err != nil {
+			return nil, err
+		}
+		p, err := views.New(views.Options{
+			Name: v.Name, Source: source, Spool: s, Settings: settings, Files: files, AsText: v.AsText,
+			Logger: g.log, Registerer: g.registry,
+		})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, nil
+}
+
+// rebuildOffline publishes with no gateway running.
+func rebuildOffline(ctx context.Context, cfg Config, s *spool.Spool, name string, progress func(int64)) error {
+	g, err := New(cfg, Options{})
+	if err != nil {
+		return err
+	}
+	publishers, err := g.newPublishers(s)
+	if err != nil {
+		return err
+	}
+	running, stop := context.WithCancel(ctx)
+	defer stop()
+	for _, p := range publishers {
+		if p.Status().Name != name {
+			continue
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- p.Run(running) }()
+		err = p.Rebuild(ctx, progress)
+		stop()
+		return errors.Join(err, <-ended)
+	}
+	return rebuildViews(ctx, nil, name, progress)
+}
+
+// viewsStatus describes the databases.
+func viewsStatus(publishers []*views.Publisher) []views.Status {
+	list := []views.Status{}
+	for _, p := range publishers {
+		list = append(list, p.Status())
+	}
+	return list
+}
+
+// rebuildViews has everything that is stored published to a database again.
+func rebuildViews(ctx context.Context, publishers []*views.Publisher, name string, progress func(studies int64)) error {
+	for _, p := range publishers {
+		if p.Status().Name == name {
+			return p.Rebuild(ctx, progress)
+		}
+	}
+	return fmt.Errorf("no database of the name %q is published to", name)
+}

@@ -1,0 +1,264 @@
+package views
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"dcmgate/dicom"
+	"dcmgate/spool"
+)
+
+// batch is what one transaction publishes.
+type batch struct {
+	studies []Row
+	images  []Row
+	evicted []*spool.Instance // whose files go
+	lost    []string          // keys of studies that were evicted before they were published, if they were not
+	arrived []time.Time       // of the instances, for the lag
+}
+
+// studiesAtOnce bounds the studies that are asked for in one query of the spool.
+const studiesAtOnce = 64
+
+// publish brings the database to the last of some changes.
+func (s *session) publish(ctx context.Context, changes []spool.Change) error {
+	b, err := s.gather(ctx, changes)
+	if err != nil {
+		return err
+	}
+	err = s.commit(ctx, b, func(st *state) { st.passed(changes[len(changes)-1]) })
+	if err != nil {
+		return err
+	}
+	now := s.o.Now()
+	for _, at := range b.arrived {
+		s.metrics.lag.Observe(now.Sub(at).Seconds())
+	}
+	return nil
+}
+
+// gather makes the rows that changes concern, as things are now: a row may say more than its change, never less.
+func (s *session) gather(ctx context.Context, changes []spool.Change) (*batch, error) {
+	b := &batch{}
+	touched := map[dicom.UID]bool{}
+	for _, c := range changes {
+		in, err := s.o.Spool.Instance(c.ID)
+		if errors.Is(err, spool.ErrNotFound) {
+			continue // a later copy took its place, which has a change of its own
+		}
+		if err != nil {
+			return nil, err
+		}
+		if c.Kind != spool.ChangeEvicted {
+			touched[in.StudyInstanceUID] = true
+			b.arrived = append(b.arrived, in.Received)
+		}
+		if err := s.gatherImage(ctx, b, &in); err != nil {
+			return nil, err
+		}
+	}
+	return b, s.gatherStudies(ctx, b, touched)
+}
+
+// gatherImage makes the row of an instance, or of the version that is left in its place.
+func (s *session) gatherImage(ctx context.Context, b *batch, in *spool.Instance) error {
+	if s.o.Files == nil {
+		return nil
+	}
+	if in.State != spool.InstanceStored {
+		b.evicted = append(b.evicted, in)
+		versions, err := s.o.Spool.Lookup(in.StudyInstanceUID, in.SeriesInstanceUID, in.SOPInstanceUID)
+		if err != nil {
+			return err
+		}
+		left := -1
+		for i := range versions {
+			if versions[i].State == spool.InstanceStored {
+				left = i
+			}
+		}
+		if left < 0 {
+			return nil
+		}
+		in = &versions[left]
+	}
+	file, err := s.o.Files.Ready(ctx, in)
+	if err != nil {
+		return err
+	}
+	b.images = append(b.images, s.o.Settings.ImageRow(in, file))
+	return nil
+}
+
+func (s *session) gatherStudies(ctx context.Context, b *batch, touched map[dicom.UID]bool) error {
+	delete(touched, "") // nothing can be asked for without a Study Instance UID
+	var uids []dicom.UID
+	for uid := range touched {
+		if uids = append(uids, uid); len(uids) == studiesAtOnce {
+			if err := s.gatherSome(ctx, b, uids); err != nil {
+				return err
+			}
+			uids = uids[:0]
+		}
+	}
+	return s.gatherSome(ctx, b, uids)
+}
+
+func (s *session) gatherSome(ctx context.Context, b *batch, uids []dicom.UID) error {
+	if len(uids) == 0 {
+		return nil
+	}
+	found := map[dicom.UID]bool{}
+	for study, err := range s.o.Spool.Studies(ctx, spool.StudyFilter{UIDs: uids}) {
+		if err != nil {
+			return err
+		}
+		found[study.StudyInstanceUID] = true
+		if err := s.addStudy(ctx, b, &study); err != nil {
+			return err
+		}
+	}
+	for _, uid := range uids {
+		if !found[uid] {
+			b.lost = append(b.lost, rowKey(uid))
+		}
+	}
+	return nil
+}
+
+func (s *session) addStudy(ctx context.Context, b *batch, study *spool.Study) error {
+	series, instances, err := s.o.Spool.Known(ctx, study.StudyInstanceUID)
+	if err != nil {
+		return err
+	}
+	// What is stored but not indexed yet is known as well.
+	series, instances = max(series, study.Series), max(instances, 1)
+	b.studies = append(b.studies, s.o.Settings.StudyRow(study, series, instances, s.o.Now()))
+	return nil
+}
+
+// commit publishes a batch in one transaction. Files are durable before it and go behind it, so that no row that is to be
+// seen names a file that is not there.
+func (s *session) commit(ctx context.Context, b *batch, move func(*state)) error {
+	if s.o.Files != nil {
+		if err := s.o.Files.Sync(); err != nil {
+			return err
+		}
+	}
+	lost := 0
+	err := s.update(ctx, func(w *writer) error {
+		if err := w.put(studies, b.studies, s.o.Settings.Hold); err != nil {
+			return err
+		}
+		if err := w.put(images, b.images, s.o.Settings.Hold); err != nil {
+			return err
+		}
+		for _, in := range b.evicted {
+			if err := w.evict(in); err != nil {
+				return err
+			}
+		}
+		n, err := w.absent(b.lost)
+		lost = n
+		move(&w.state)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if lost > 0 {
+		s.metrics.lost.Add(float64(lost))
+		s.log.Warn("studies were evicted before they were published", "studies", lost)
+	}
+	for _, in := range b.evicted {
+		if err := s.o.Files.Remove(in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scanned is how many rows a scan publishes in one transaction at most.
+const scanned = 512
+
+// scan publishes everything that the spool holds. Rows of what was evicted stay as they are: the spool no longer knows
+// what they say. It begins anew if it is interrupted, and then finds most rows as they should be.
+func (s *session) scan(ctx context.Context, progress func(studies int64)) error {
+	s.note(StateScanning)
+	from := s.o.Spool.LastSequence()
+	if err := s.o.Spool.Flush(ctx); err != nil { // what is behind from is readable now
+		return err
+	}
+	last := spool.Change{Sequence: from}
+	if from > 0 {
+		changes, err := s.o.Spool.Changes(from-1, 1)
+		if err == nil && len(changes) == 1 {
+			last = changes[0]
+		} else if err != nil && !errors.Is(err, spool.ErrChangesPruned) {
+			return err
+		}
+	}
+	s.state.scan = true
+	if err := s.update(ctx, func(w *writer) error { w.state.scan = true; return nil }); err != nil {
+		return err
+	}
+	b, n := &batch{}, int64(0)
+	flush := func(least int) error {
+		if len(b.studies)+len(b.images) < least {
+			return nil
+		}
+		err := s.commit(ctx, b, func(*state) {})
+		b = &batch{}
+		return err
+	}
+	for study, err := range s.o.Spool.Studies(ctx, spool.StudyFilter{}) {
+		if err != nil {
+			return err
+		}
+		if n++; progress != nil && n%64 == 0 {
+			progress(n)
+		}
+		if err := s.scanStudy(ctx, b, &study, func() error { return flush(scanned) }); err != nil {
+			return err
+		}
+	}
+	if err := flush(1); err != nil {
+		return err
+	}
+	err := s.update(ctx, func(w *writer) error {
+		w.state.scan = false
+		if w.state.passed(last); last.ID == 0 {
+			w.state.last = ""
+		}
+		return nil
+	})
+	if err == nil {
+		s.note(StateRunning)
+		s.log.Info("everything stored is published", "studies", n)
+	}
+	return err
+}
+
+func (s *session) scanStudy(ctx context.Context, b *batch, study *spool.Study, flush func() error) error {
+	if study.StudyInstanceUID != "" {
+		if err := s.addStudy(ctx, b, study); err != nil {
+			return err
+		}
+	}
+	if s.o.Files == nil {
+		return flush()
+	}
+	for in, err := range s.o.Spool.Latest(ctx, study.StudyInstanceUID, "") {
+		if err == nil {
+			err = s.gatherImage(ctx, b, &in)
+		}
+		if err == nil {
+			err = flush()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return flush()
+}

@@ -1,0 +1,44 @@
+package views
+
+import (
+	"fmt"
+
+	"dcmgate/spool"
+)
+
+// evict says in an image's row that its file is gone. The rest of the row stays; the spool no longer has it. A row that is
+// of another version of the instance is left alone.
+func (w *writer) evict(in *spool.Instance) error {
+	set := []string{"FilePathName", "FileState", "Complete", "RowHash", "ChangeSeq", "UpdateAt"}
+	args := []any{nil, string(FileEvicted), 0, "", w.state.imageSeq + 1, w.state.updated, imageKey(in), in.ID.String(), string(FileEvicted)}
+	statement := fmt.Sprintf("UPDATE %s SET ", w.d.name1(imageTable))
+	for i, name := range set {
+		if i > 0 {
+			statement += ", "
+		}
+		statement += w.d.name1(name) + " = " + w.d.parameters(1+i, 1)
+	}
+	n := len(set)
+	statement += fmt.Sprintf(" WHERE %s = %s AND %s = %s AND %s <> %s AND %s = 0", w.d.name1(keyColumn), w.d.parameters(n+1, 1),
+		w.d.name1("RelationField"), w.d.parameters(n+2, 1), w.d.name1("FileState"), w.d.parameters(n+3, 1), w.d.name1("Held"))
+	result, err := w.tx.ExecContext(w.ctx, statement, args...)
+	if err != nil {
+		return fmt.Errorf("revise rows of %s: %w", DocImage.Name, err)
+	}
+	changed, err := result.RowsAffected()
+	if err == nil && changed > 0 {
+		w.state.imageSeq++
+		w.written.image++
+	}
+	return err
+}
+
+// absent counts the studies that have no row.
+func (w *writer) absent(keys []string) (int, error) {
+	rows := make([]Row, len(keys))
+	for i, key := range keys {
+		rows[i].Key = key
+	}
+	there, err := w.known(studies, rows)
+	return len(keys) - len(there), err
+}

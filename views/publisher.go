@@ -1,0 +1,271 @@
+package views
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/dicom"
+	"dcmgate/spool"
+)
+
+// Spool is what a publisher reads; [spool.Spool] is one.
+type Spool interface {
+	LastSequence() uint64
+	Flush(ctx context.Context) error
+	Changes(behind uint64, limit int) ([]spool.Change, error)
+	Instance(id spool.InstanceID) (spool.Instance, error)
+	Lookup(study, series, sop dicom.UID) ([]spool.Instance, error)
+	Studies(ctx context.Context, f spool.StudyFilter) iter.Seq2[spool.Study, error]
+	Latest(ctx context.Context, study, series dicom.UID) iter.Seq2[spool.Instance, error]
+	Known(ctx context.Context, study dicom.UID) (series, instances int, err error)
+}
+
+// Options are a publisher's settings.
+type Options struct {
+	Name     string // of the database in logs and metrics
+	Source   *Source
+	Spool    Spool
+	Settings *Settings
+	Files    Files // nil: V_DocImage has no rows
+	AsText   bool  // dates and times as text in the views
+
+	Logger     *slog.Logger          // nil discards
+	Registerer prometheus.Registerer // nil registers nothing
+	Now        func() time.Time      // nil: time.Now
+}
+
+// Pace of a publisher. It looks for changes every pace, and rests after a batch for as long as that took, so that the
+// instances that come in have the machine.
+const (
+	pace         = 100 * time.Millisecond
+	batchChanges = 1000
+	firstPause   = time.Second // after a failure; doubled up to lastPause
+	lastPause    = time.Minute
+	surveyEvery  = time.Minute // of what rows lack, for the metrics
+)
+
+// Publisher keeps one database in step with the spool. Make it with [New] and run it once.
+type Publisher struct {
+	o       Options
+	log     *slog.Logger
+	metrics *instruments
+
+	requests chan *rebuildRequest
+
+	mu     sync.Mutex
+	status Status
+}
+
+// New checks the options. It connects to nothing.
+func New(o Options) (*Publisher, error) {
+	if o.Name == "" || o.Source == nil || o.Spool == nil || o.Settings == nil {
+		return nil, errors.New("views: name, source, spool and settings are needed")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	p := &Publisher{
+		o: o, log: o.Logger.With("views", o.Name), metrics: newInstruments(o.Registerer, o.Name),
+		requests: make(chan *rebuildRequest),
+	}
+	p.status = Status{Name: o.Name, Database: o.Source.String(), State: StateStarting}
+	return p, nil
+}
+
+// Run publishes until ctx ends. A database that fails is tried again for ever; what it misses meanwhile it gets then.
+func (p *Publisher) Run(ctx context.Context) error {
+	pause := firstPause
+	for {
+		began := p.o.Now()
+		err := p.serve(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if p.o.Now().Sub(began) > lastPause {
+			pause = firstPause
+		}
+		p.failed(err)
+		if !p.rest(ctx, pause/2+rand.N(pause), err) {
+			return nil
+		}
+		pause = min(2*pause, lastPause)
+	}
+}
+
+// rest waits after a failure; whoever asks for a rebuild meanwhile is told of it. false: ctx has ended.
+func (p *Publisher) rest(ctx context.Context, d time.Duration, cause error) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-timer.C:
+			return true
+		case r := <-p.requests:
+			r.done <- fmt.Errorf("the database cannot be used: %w", cause)
+		}
+	}
+}
+
+// session is one connection's work: from the first look at a database to the error that ends it.
+type session struct {
+	*Publisher
+	*database
+	state state
+
+	nextQuiet, nextSurvey time.Time
+}
+
+// serve publishes until something fails.
+func (p *Publisher) serve(ctx context.Context) error {
+	db, err := p.o.Source.Open()
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	d := p.o.Source.dialect
+	prepare, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	if err := migrate(prepare, d, db, p.o.AsText); err != nil {
+		return err
+	}
+	s := &session{Publisher: p, database: &database{d: d, db: db, location: p.o.Settings.location(), now: p.o.Now}}
+	if s.state, err = readState(prepare, d, db, ""); err != nil {
+		return err
+	}
+	if !s.state.scan {
+		if s.state.scan, err = s.strange(); err != nil {
+			return err
+		}
+	}
+	s.note(StateRunning)
+	p.log.Info("publishing", "database", d.name, "sequence", s.state.sequence, "anew", s.state.scan)
+	for {
+		if err := s.step(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// strange tells whether the database was filled from another spool, or from this one before its index was made anew: the
+// change that the database stands at is not the one that it remembers.
+func (s *session) strange() (bool, error) {
+	at := s.state.sequence
+	if at > s.o.Spool.LastSequence() {
+		return true, nil
+	}
+	if at == 0 || s.state.last == "" {
+		return false, nil
+	}
+	changes, err := s.o.Spool.Changes(at-1, 1)
+	if errors.Is(err, spool.ErrChangesPruned) {
+		return true, nil
+	}
+	return err == nil && (len(changes) == 0 || changes[0].ID.String() != s.state.last), err
+}
+
+// step does the next piece of work, or waits for it.
+func (s *session) step(ctx context.Context) error {
+	if s.state.scan {
+		return s.scan(ctx, nil)
+	}
+	began := time.Now()
+	changes, err := s.o.Spool.Changes(s.state.sequence, batchChanges)
+	if errors.Is(err, spool.ErrChangesPruned) {
+		s.state.scan = true
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(changes) > 0 {
+		if err := s.publish(ctx, changes); err != nil {
+			return err
+		}
+	} else if err := s.idle(ctx); err != nil {
+		return err
+	}
+	wait := time.Since(began)
+	if len(changes) < batchChanges {
+		wait = max(pace, wait)
+	}
+	return s.wait(ctx, wait)
+}
+
+// wait lets time pass, and takes requests.
+func (s *session) wait(ctx context.Context, d time.Duration) error {
+	for ; ; d = pace {
+		timer := time.NewTimer(d)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case r := <-s.requests:
+			timer.Stop()
+			err := s.scan(ctx, r.progress)
+			r.done <- err
+			return err
+		case <-timer.C:
+		}
+		if s.o.Spool.LastSequence() > s.state.sequence || !s.o.Now().Before(s.nextQuiet) {
+			return nil
+		}
+	}
+}
+
+// idle does what is left for quiet moments: calling studies complete, and counting what rows lack.
+func (s *session) idle(ctx context.Context) error {
+	now := s.o.Now()
+	if now.Before(s.nextQuiet) {
+		return nil
+	}
+	s.nextQuiet = now.Add(min(max(s.o.Settings.Quiet/8, pace), 5*time.Second))
+	since := now.Add(-s.o.Settings.Quiet)
+	if any, err := s.anyQuiet(ctx, since); err != nil {
+		return err
+	} else if any {
+		return s.update(ctx, func(w *writer) error {
+			n, err := w.completeQuiet(since)
+			if n == quietBatch {
+				s.nextQuiet = now
+			}
+			return err
+		})
+	}
+	if now.Before(s.nextSurvey) {
+		return nil
+	}
+	s.nextSurvey = now.Add(surveyEvery)
+	return s.survey(ctx)
+}
+
+// update runs a transaction and remembers the state that it leaves. It fails if somebody else publishes into the database.
+func (s *session) update(ctx context.Context, fn func(w *writer) error) error {
+	state, w, err := s.database.update(ctx, func(w *writer) error {
+		if w.state.sequence != s.state.sequence && !s.state.scan {
+			return errors.New("another gateway publishes into the same database; give each its own")
+		}
+		return fn(w)
+	})
+	if err != nil {
+		return err
+	}
+	scan := s.state.scan && state.scan
+	s.state = state
+	s.state.scan = scan
+	s.metrics.rows(w)
+	s.note("")
+	return nil
+}

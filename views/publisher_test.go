@@ -1,0 +1,177 @@
+package views
+
+import (
+	"reflect"
+	"testing"
+	"time"
+
+	"dcmgate/internal/peertest"
+	"dcmgate/spool"
+)
+
+func TestRowsFollowTheSpool(t *testing.T) {
+	s := openSpool(t, spool.Options{})
+	store(t, s, image(1, 1, 1))
+	source := sqliteFile(t)
+	set := settings()
+	set.Quiet = time.Hour
+	o := Options{Source: source, Spool: s, Settings: set, Files: Address("https://images/{study}/{instance}")}
+	p, stop := runPublisher(t, o)
+	caughtUp(t, s, p)
+	for k := 2; k <= 5; k++ {
+		store(t, s, image(1, k%2, k))
+	}
+	store(t, s, image(2, 1, 1))
+	caughtUp(t, s, p)
+	want := [][]any{
+		{hospital.Code, hospital.Name, "A1", "1.1", "P1", "CT", "2024-01-31", "2024-01-31 23:59:01", int64(2), int64(5)},
+		{hospital.Code, hospital.Name, "A2", "1.2", "P1", "CT", "2024-01-31", "2024-01-31 23:59:01", int64(1), int64(1)},
+	}
+	got := exported(t, source, "V_StudyInfo")
+	if len(got) != 2 || !reflect.DeepEqual(got[0][:10], want[0]) || !reflect.DeepEqual(got[1][:10], want[1]) {
+		t.Fatalf("%v", got)
+	}
+	if n := len(exported(t, source, "V_DocImage")); n != 6 {
+		t.Errorf("%d images", n)
+	}
+
+	// Nothing changes by publishing it again, and what came while nobody published follows.
+	before := p.Status()
+	if err := p.Rebuild(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if after := p.Status(); after.StudyRows != before.StudyRows || after.ImageRows != before.ImageRows {
+		t.Errorf("changes %d, %d after a rebuild, %d, %d before", after.StudyRows, after.ImageRows, before.StudyRows, before.ImageRows)
+	}
+	stop()
+	store(t, s, image(3, 1, 1))
+	p, _ = runPublisher(t, o)
+	caughtUp(t, s, p)
+	if n := len(exported(t, source, "V_StudyInfo")); n != 3 {
+		t.Errorf("%d studies after a restart", n)
+	}
+
+	fresh := sqliteFile(t)
+	o.Source = fresh
+	again, _ := runPublisher(t, o)
+	caughtUp(t, s, again)
+	a, b := exported(t, source, "V_StudyInfo"), exported(t, fresh, "V_StudyInfo")
+	for i := range a {
+		if !reflect.DeepEqual(a[i][:10], b[i][:10]) {
+			t.Errorf("a new database has %v, the first %v", b[i], a[i])
+		}
+	}
+}
+
+func TestStudiesBecomeComplete(t *testing.T) {
+	s := openSpool(t, spool.Options{})
+	source := sqliteFile(t)
+	set := settings()
+	set.Quiet = 300 * time.Millisecond
+	store(t, s, image(1, 1, 1))
+	p, _ := runPublisher(t, Options{Source: source, Spool: s, Settings: set})
+	caughtUp(t, s, p)
+	complete := func() any { return exported(t, source, "V_StudyInfo")[0][12] }
+	peertest.Eventually(t, 10*time.Second, "the study is complete", func() bool { return complete() == int64(1) })
+	before := exported(t, source, "V_StudyInfo")[0][10].(int64)
+	set.Quiet = time.Hour
+	store(t, s, image(1, 1, 2))
+	caughtUp(t, s, p)
+	if row := exported(t, source, "V_StudyInfo")[0]; row[12] != int64(0) || row[10].(int64) <= before {
+		t.Errorf("complete %v, change %v after another image, %d before", row[12], row[10], before)
+	}
+}
+
+func TestHeldRows(t *testing.T) {
+	s := openSpool(t, spool.Options{})
+	source := sqliteFile(t)
+	set := settings()
+	set.Quiet, set.Hold = time.Hour, true
+	store(t, s, image(1, 1, 1).with(object{"AccessionNumber": ""}))
+	store(t, s, image(2, 1, 1))
+	p, _ := runPublisher(t, Options{Source: source, Spool: s, Settings: set})
+	caughtUp(t, s, p)
+	if rows := exported(t, source, "V_StudyInfo"); len(rows) != 1 || rows[0][3] != "1.2" {
+		t.Fatalf("%v", rows)
+	}
+	peertest.Eventually(t, 10*time.Second, "the row that is held is counted", func() bool {
+		l := p.Status().Lacking
+		return len(l) == 1 && l[0].Held && l[0].Rows == 1 && l[0].Reason == "AccessionNumber missing" && l[0].Examples[0] == "1.1"
+	})
+	// It is published once it is whole, and not taken back when it is lacking again.
+	store(t, s, image(1, 1, 2))
+	caughtUp(t, s, p)
+	store(t, s, image(1, 1, 3).with(object{"AccessionNumber": ""}))
+	caughtUp(t, s, p)
+	if rows := exported(t, source, "V_StudyInfo"); len(rows) != 2 || rows[0][2] != nil || rows[0][9] != int64(3) {
+		t.Errorf("%v", rows)
+	}
+}
+
+func TestEvictedInstancesKeepTheirRows(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	open := func(o spool.Options) *spool.Spool {
+		o.SegmentSize, o.AllocateStep, o.ReserveBytes, o.MinFree, o.Now = 16<<20, 1<<20, -1, -1, func() time.Time { return now }
+		s, err := spool.Open(dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open(spool.Options{})
+	store(t, s, image(1, 1, 1))
+	store(t, s, image(1, 1, 2))
+	source := sqliteFile(t)
+	o := Options{Source: source, Spool: s, Settings: settings(), Files: Address("https://images/{id}"), Now: func() time.Time { return now }}
+	p, stop := runPublisher(t, o)
+	caughtUp(t, s, p)
+	stop()
+	studies, images := exported(t, source, "V_StudyInfo"), exported(t, source, "V_DocImage")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	now = now.Add(48 * time.Hour)
+	s = open(spool.Options{Retention: time.Hour})
+	defer s.Close()
+	peertest.Eventually(t, 10*time.Second, "both are evicted", func() bool { return s.Stats().Evicted == 2 })
+	o.Spool = s
+	p, stop = runPublisher(t, o)
+	defer stop()
+	caughtUp(t, s, p)
+	for range 2 { // and a rebuild leaves them
+		rows := exported(t, source, "V_DocImage")
+		if len(rows) != 2 {
+			t.Fatalf("%d rows", len(rows))
+		}
+		for i, r := range rows {
+			if r[18] != nil || r[23] != int64(0) || r[24] != "evicted" || r[21].(int64) <= 2 {
+				t.Errorf("row of an evicted instance: %v", r)
+			}
+			if !reflect.DeepEqual(r[:18], images[i][:18]) {
+				t.Errorf("%v was %v", r[:18], images[i][:18])
+			}
+		}
+		if now := exported(t, source, "V_StudyInfo"); !reflect.DeepEqual(now[0][:10], studies[0][:10]) {
+			t.Errorf("study %v was %v", now[0], studies[0])
+		}
+		if err := p.Rebuild(t.Context(), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAnotherSpoolIsNoticed(t *testing.T) {
+	source := sqliteFile(t)
+	set := settings()
+	for i := range 2 {
+		s := openSpool(t, spool.Options{})
+		for k := range 3 {
+			store(t, s, image(10*i+k, 1, 1))
+		}
+		p, stop := runPublisher(t, Options{Source: source, Spool: s, Settings: set})
+		caughtUp(t, s, p)
+		peertest.Eventually(t, 10*time.Second, "its studies are there", func() bool { return len(exported(t, source, "V_StudyInfo")) == 3*(i+1) })
+		stop()
+	}
+}

@@ -81,10 +81,16 @@ type Process struct {
 // Start runs a program until the test ends. env is added to the environment. Its output is shown if the test fails.
 func Start(t testing.TB, env []string, program string, args ...string) *Process {
 	t.Helper()
+	return start(t, env, nil, program, args...)
+}
+
+// start is Start under another account, if one is given.
+func start(t testing.TB, env []string, account *syscall.Credential, program string, args ...string) *Process {
+	t.Helper()
 	p := &Process{cmd: exec.Command(program, args...), exited: make(chan struct{}), name: filepath.Base(program)}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} // never outlive a test that was killed
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: account} // never outlive a test that was killed
 	if err := p.cmd.Start(); err != nil {
 		t.Fatalf("start %s: %v", p.name, err)
 	}

@@ -19,6 +19,9 @@ const maxSecretSize = 1 << 20
 // never shows a value written in line, so that a Config can be logged.
 type Secret struct{ ref string }
 
+// SecretReference is a secret as a configuration or flag names it.
+func SecretReference(ref string) Secret { return Secret{ref} }
+
 // Inline reports whether the secret stands in the configuration itself.
 func (s Secret) Inline() bool {
 	return s.ref != "" && !strings.HasPrefix(s.ref, "file:") && !strings.HasPrefix(s.ref, "credential:")

@@ -72,6 +72,16 @@ func ensureViews(ctx context.Context, d *dialect, db *sql.DB, asText bool) error
 	})
 }
 
+// replaceViews makes all views anew: their definition depends on settings. Rights to them are lost.
+func replaceViews(ctx context.Context, d *dialect, db *sql.DB, asText bool) error {
+	return eachView(ctx, d, db, func(t *table, lower bool) error {
+		if _, err := db.ExecContext(ctx, "DROP VIEW IF EXISTS "+d.name1(t.viewName(lower))); err != nil {
+			return fmt.Errorf("view %s: %w", t.viewName(lower), err)
+		}
+		return define(ctx, d, db, t, lower, asText)
+	})
+}
+
 func define(ctx context.Context, d *dialect, db *sql.DB, t *table, lower, asText bool) error {
 	if _, err := db.ExecContext(ctx, t.createView(d, lower, asText)); err != nil {
 		return fmt.Errorf("view %s: %w", t.viewName(lower), err)

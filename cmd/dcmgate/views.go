@@ -21,7 +21,7 @@ func newViews() *cobra.Command {
 		Args:  cobra.ArbitraryArgs,
 		RunE:  needSubcommand,
 	}
-	cmd.AddCommand(newViewsStatus(), newViewsRebuild(), newViewsExport())
+	cmd.AddCommand(newViewsInit(), newViewsStatus(), newViewsRebuild(), newViewsExport())
 	return cmd
 }
 

@@ -1,0 +1,116 @@
+package views
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"dcmgate/internal/peertest"
+	"dcmgate/spool"
+)
+
+// asAccount is the administrator's source with another account.
+func asAccount(t testing.TB, d *peertest.Database, name, password string) *Source {
+	t.Helper()
+	u, err := url.Parse(d.Admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.User = url.UserPassword(name, password)
+	s, err := ParseSource(u.String(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestInitMakesAccountsThatMayDoNothingElse(t *testing.T) {
+	for _, server := range servers[1:] {
+		t.Run(server.name, func(t *testing.T) {
+			t.Parallel()
+			d := server.start(t)
+			admin, err := ParseSource(d.Admin, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			publisher := asAccount(t, d, "gate", "publish$ecret")
+			o := InitOptions{Source: publisher, Admin: admin, Reader: &Account{Name: "cloud", Password: "read-S3cret\"`;--", Connections: 3, Statement: 2 * time.Second}}
+			steps := 0
+			for range 2 { // it may be repeated
+				if err := Init(t.Context(), o, func(string) { steps++ }); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if steps != 6 {
+				t.Errorf("%d steps", steps)
+			}
+			s := openSpool(t, spool.Options{})
+			store(t, s, image(1, 1, 1))
+			p, _ := runPublisher(t, Options{Source: publisher, Spool: s, Settings: settings(), Files: Address("/i/{id}")})
+			caughtUp(t, s, p)
+			readerMayReadTheViewsOnly(t, d, o.Reader)
+		})
+	}
+}
+
+func readerMayReadTheViewsOnly(t *testing.T, d *peertest.Database, a *Account) {
+	t.Helper()
+	quoted := map[string]string{"postgres": `"V_StudyInfo"`, "mysql": "V_StudyInfo"}[d.Kind]
+	for _, view := range []string{quoted, "v_studyinfo", "v_docimage"} {
+		if out, err := d.Query(a.Name, a.Password, "SELECT COUNT(*) FROM "+view); err != nil || strings.TrimSpace(out) != "1" {
+			t.Errorf("%s: %q, %v", view, out, err)
+		}
+	}
+	forbidden := []string{
+		"SELECT * FROM dcmgate_study", "SELECT * FROM dcmgate_image", "SELECT * FROM dcmgate_state", "SELECT * FROM dcmgate_schema_version",
+		"DELETE FROM dcmgate_study", "UPDATE dcmgate_state SET " + map[string]string{"postgres": `"StudySeq"`, "mysql": "StudySeq"}[d.Kind] + " = 0",
+		"DELETE FROM v_studyinfo", "UPDATE v_studyinfo SET PatID = 'x'", "INSERT INTO v_studyinfo (PatID) VALUES ('x')",
+		"CREATE TABLE mine (a int)", "DROP TABLE dcmgate_study", "DROP VIEW v_studyinfo", "CREATE VIEW mine AS SELECT 1",
+		map[string]string{"postgres": "SET default_transaction_read_only = off; DELETE FROM v_studyinfo", "mysql": "SELECT * FROM mysql.user"}[d.Kind],
+		map[string]string{"postgres": "CREATE TEMPORARY TABLE mine (a int)", "mysql": "CREATE TEMPORARY TABLE mine (a int)"}[d.Kind],
+		map[string]string{"postgres": "SELECT pg_sleep(30)", "mysql": "SELECT COUNT(*) FROM v_studyinfo WHERE SLEEP(30) = 0 OR BENCHMARK(1000000000, SHA2('x', 512)) = 1"}[d.Kind],
+	}
+	for _, statement := range forbidden {
+		began := time.Now()
+		if out, err := d.Query(a.Name, a.Password, statement); err == nil {
+			t.Errorf("%s: allowed after %v: %q", statement, time.Since(began), out)
+		}
+	}
+	if out, err := d.Query(a.Name, "wrong", "SELECT 1"); err == nil {
+		t.Errorf("a wrong password may %q", out)
+	}
+}
+
+func TestAccountsThatAreRefused(t *testing.T) {
+	source := sqliteFile(t)
+	postgres, err := ParseSource("postgres://gate:x@127.0.0.1:1/db", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, o := range map[string]InitOptions{
+		"SQLite has none":     {Source: source, Reader: &Account{Name: "cloud", Password: "12345678"}},
+		"injection":           {Source: postgres, Reader: &Account{Name: `cloud"; DROP`, Password: "12345678"}},
+		"injection by secret": {Source: postgres, Reader: &Account{Name: "cloud", Password: `1234567'; --`}},
+		"backslash":           {Source: postgres, Reader: &Account{Name: "cloud", Password: `12345678\`}},
+		"short":               {Source: postgres, Reader: &Account{Name: "cloud", Password: "1234567"}},
+		"reader is publisher": {Source: postgres, Reader: &Account{Name: "gate", Password: "12345678"}},
+		"weak publisher":      {Source: postgres, Admin: mustSource(t, "postgres://admin@127.0.0.1:1/db")},
+		"another database":    {Source: postgres, Admin: mustSource(t, "postgres://admin@127.0.0.1:1/other")},
+		"another kind":        {Source: postgres, Admin: source},
+	} {
+		if err := Init(t.Context(), o, func(string) {}); !errors.Is(err, ErrAccount) && !errors.Is(err, ErrSource) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func mustSource(t testing.TB, dsn string) *Source {
+	t.Helper()
+	s, err := ParseSource(dsn, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}

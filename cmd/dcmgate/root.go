@@ -74,6 +74,7 @@ func newRoot(started *bool) *cobra.Command {
 		newFind(),
 		newMove(),
 		newGet(),
+		newCommit(),
 		newStatus(),
 		newQueue(),
 		newViews(),

@@ -16,6 +16,7 @@ import (
 	"dcmgate/commitment"
 	"dcmgate/dicom"
 	"dcmgate/dimse"
+	"dcmgate/internal/archive"
 	"dcmgate/internal/peertest"
 	"dcmgate/internal/synth"
 	"dcmgate/pdu"
@@ -185,4 +186,112 @@ func TestOrthancAsksForCommitment(t *testing.T) {
 	peertest.Eventually(t, 10*time.Second, "two reports are counted", func() bool {
 		return g.metric(t, "dcmgate_commitment_reports_total", `outcome="taken"`) == 2
 	})
+}
+
+func commit(t testing.TB, args ...string) (string, int) {
+	t.Helper()
+	return peertest.Run(t, nil, binary, append([]string{"commit"}, args...)...)
+}
+
+// commitOutput is what commit --json prints, as far as the tests look at it.
+type commitOutput struct {
+	Committed, Failed, Unanswered int
+	Transactions                  []string
+	RetrieveAE                    string `json:"retrieve_ae_title"`
+	Instances                     []struct {
+		UID, State, Reason, Path string
+		SOPInstanceUID           string `json:"sop_instance_uid"`
+	}
+}
+
+func TestCommitCommand(t *testing.T) {
+	listener := peertest.Address(t)
+	g := newGate(t, "")
+	g.knowing(t, "CALLED", listener)
+	g.start(t)
+	refs, files := fill(t, g.address, "DCMGATE", 5)
+	folder := filepath.Dir(files[0])
+	stray := filepath.Join(t.TempDir(), "stray.dcm")
+	o := synth.NewTemplate(4000, 8).Object(9, 9, 9)
+	if err := os.WriteFile(stray, o.Part10(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	study := synth.NewTemplate(4000, 7).Object(1, 1, 0).StudyInstanceUID
+	for _, row := range []struct {
+		name   string
+		args   []string
+		status int
+		out    string // in it
+	}{
+		{"a folder", []string{g.address, folder}, 0, "5 instances committed in"},
+		{"a folder and files of it", append([]string{g.address, folder}, files...), 0, "5 instances committed in"},
+		{"in several requests", []string{g.address, "--batch", "2", folder}, 0, "5 instances committed in"},
+		{"one that is not there", []string{g.address, folder, stray}, 1, "no such SOP instance"},
+		{"a study", []string{g.address, "--study", study}, 0, "5 instances committed in"},
+		{"a study that is not there", []string{g.address, "--study", "1.2.3"}, 1, "no instances found"},
+		{"with a listener", []string{g.address, "--calling", "CALLED", "--listen", listener, folder}, 0, "5 instances committed in"},
+		{"no DICOM", []string{g.address, g.config}, 1, "no instances found"},
+		{"nothing", []string{g.address}, 2, "which instances"},
+		{"a path that is not there", []string{g.address, filepath.Join(folder, "none")}, 2, "no such file"},
+		{"a wrong batch", []string{g.address, "--batch", "0", folder}, 2, "--batch 0"},
+		{"a wrong listener", []string{g.address, "--listen", "here", folder}, 2, "not HOST:PORT"},
+	} {
+		if out, status := commit(t, row.args...); status != row.status || !strings.Contains(out, row.out) {
+			t.Errorf("%s: status %d\n%s", row.name, status, out)
+		}
+	}
+	out, status := commit(t, "--json", "--batch", "3", g.address, folder, stray)
+	line, _, _ := strings.Cut(out, "\n")
+	var got commitOutput
+	if err := json.Unmarshal([]byte(line), &got); err != nil || status != 1 {
+		t.Fatalf("status %d, %v\n%s", status, err, out)
+	}
+	if got.Committed != 5 || got.Failed != 1 || got.Unanswered != 0 || len(got.Transactions) != 2 || got.RetrieveAE != "DCMGATE" || len(got.Instances) != 6 {
+		t.Errorf("%+v", got)
+	}
+	for _, in := range got.Instances {
+		if failed := in.Path == stray; failed != (in.State == "failed") || failed != (in.Reason == "0112") {
+			t.Errorf("%+v", in)
+		}
+	}
+	if got.Instances[0].SOPInstanceUID != string(refs[0].SOPInstanceUID) {
+		t.Errorf("%+v, want %s", got.Instances[0], refs[0].SOPInstanceUID)
+	}
+}
+
+// Orthanc keeps instances, and reports over an association of its own.
+func TestCommitCommandWithOrthanc(t *testing.T) {
+	listener := peertest.Address(t)
+	orthanc := peertest.Orthanc(t, nil, nil, map[string]string{"ASKER": listener})
+	_, files := fill(t, orthanc.Address, "ORTHANC", 3)
+	args := []string{"--called", "ORTHANC", "--calling", "ASKER", "--listen", listener, orthanc.Address}
+	if out, status := commit(t, append(args, filepath.Dir(files[0]))...); status != 0 || !strings.Contains(out, "3 instances committed") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	orthanc.REST(t, "DELETE", "/instances/"+orthanc.Instances(t)[0], "")
+	if out, status := commit(t, append(args, files...)...); status != 1 || !strings.Contains(out, "2 instances committed") || !strings.Contains(out, "1 not") {
+		t.Errorf("after a deletion: status %d\n%s", status, out)
+	}
+	out, status := commit(t, append([]string{"--called", "ORTHANC", "--calling", "ASKER", "--wait", "1s", orthanc.Address}, files...)...)
+	if status != 1 || !strings.Contains(out, "use --listen") {
+		t.Errorf("without a listener: status %d\n%s", status, out)
+	}
+}
+
+// Peers that do not take the request, or do not report.
+func TestCommitCommandWithPeersThatFail(t *testing.T) {
+	_, address := startArchive(t, archive.Options{})
+	_, files := fill(t, address, "ARCHIVE", 1)
+	if out, status := commit(t, address, files[0]); status != 1 || !strings.Contains(out, "0211H") && !strings.Contains(out, "no accepted presentation context") {
+		t.Errorf("one that does not know the service: status %d\n%s", status, out)
+	}
+	if out, status := commit(t, peertest.Address(t), files[0]); status != 1 || !strings.Contains(out, "connection refused") {
+		t.Errorf("nobody: status %d\n%s", status, out)
+	}
+	g := newGate(t, "")
+	g.start(t)
+	out, status := commit(t, "--wait", "1ms", g.address, files[0]) // it waits before it reports
+	if status != 1 || !strings.Contains(out, "did not report within 1ms") || !strings.Contains(out, "1 without an answer") {
+		t.Errorf("one that is slow: status %d\n%s", status, out)
+	}
 }

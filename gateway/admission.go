@@ -16,11 +16,11 @@ type admission struct {
 	own         string // AE title
 	checkCalled bool
 	accept      AcceptPolicy
-	peers       []Peer
+	peers       []Peer // upstreams among them, see admitted
 }
 
 // anybody is who a caller is under accept: any.
-var anybody = Peer{Allow: []Right{RightStore, RightQuery, RightRetrieve, RightCommit}}
+var anybody = Peer{Allow: []Right{RightStore, RightQuery, RightRetrieve, RightCommit, RightUpstream}}
 
 // admit looks a caller up. AE titles are as received; they are compared
 // without their padding and with regard to case, as PS3.5 6.2 has it.

@@ -17,12 +17,13 @@ import (
 type security struct {
 	server       *tls.Config            // nil without a TLS listener
 	destinations map[string]*tls.Config // nil entries for plain TCP
+	upstreams    map[string]*tls.Config // likewise
 	public       *tls.Config            // nil for plain HTTP
 	clients      []cloud.Key            // of interface 203
 }
 
 func loadSecurity(cfg Config, log *slog.Logger) (security, error) {
-	s := security{destinations: make(map[string]*tls.Config)}
+	s := security{destinations: make(map[string]*tls.Config), upstreams: make(map[string]*tls.Config)}
 	var err error
 	if s.server, err = cfg.DICOM.TLS.load(); err != nil {
 		return s, err
@@ -36,6 +37,11 @@ func loadSecurity(cfg Config, log *slog.Logger) (security, error) {
 	for _, d := range cfg.Destinations {
 		if s.destinations[d.Name], err = d.TLS.load(d.Address); err != nil {
 			return s, fmt.Errorf("destination %s: %w", d.Name, err)
+		}
+	}
+	for _, u := range cfg.Upstreams {
+		if s.upstreams[u.Name], err = u.TLS.load(u.Address); err != nil {
+			return s, fmt.Errorf("upstream %s: %w", u.Name, err)
 		}
 	}
 	return s, nil
@@ -191,11 +197,15 @@ func (g *Gateway) status(p *parts) Status {
 		Destinations: destinationStatus(g.cfg.Destinations, live, p.spool.Counts()),
 		Commitments:  commitmentStatus(p.keeper),
 		Views:        viewsStatus(p.publish),
+		Upstreams:    upstreamStatus(p.upstreams),
 		Notes:        g.cfg.Notes,
 	}
 	s.Associations.In = int(p.receive.open.Load())
 	for i := range live {
 		s.Associations.Out += live[i].Associations
+	}
+	for i := range s.Upstreams {
+		s.Associations.Out += s.Upstreams[i].Associations
 	}
 	return s
 }

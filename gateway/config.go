@@ -31,6 +31,7 @@ type Config struct {
 	Peers           []Peer
 	Destinations    []Destination
 	Commitment      Commitment
+	Upstreams       []Upstream
 	Views           []View
 	Rows            Rows
 	Retrieve        Retrieve
@@ -141,7 +142,8 @@ const (
 	RightStore    Right = "store"
 	RightQuery    Right = "query"
 	RightRetrieve Right = "retrieve"
-	RightCommit   Right = "commit" // ask for storage commitment; who may store may
+	RightCommit   Right = "commit"   // ask for storage commitment; who may store may
+	RightUpstream Right = "upstream" // queries and retrievals go on to the upstreams
 )
 
 // Peer is an application entity that may call the gateway.
@@ -180,6 +182,30 @@ type Destination struct {
 	TLS              ClientTLS
 }
 
+// Upstream is an archive that is asked for what the gateway does not hold.
+type Upstream struct {
+	Name         string
+	AETitle      string // called; what calls with it may store
+	Address      string
+	From         []netip.Prefix // addresses it may call from; empty: any
+	Models       []dicom.UID    // SOP classes of C-FIND that it is asked in
+	CharacterSet string
+	Associations int
+	Calendar     forwarder.Calendar // hours, Rate included
+	// Forward has what comes from it on request delivered to the destinations like anything else.
+	Forward  bool
+	Timeouts UpstreamTimeouts
+	TLS      ClientTLS
+}
+
+// UpstreamTimeouts bound what an upstream may take.
+type UpstreamTimeouts struct {
+	Association time.Duration // connecting, negotiating, releasing
+	Query       time.Duration // to the first answer to a query, and from one to the next
+	Move        time.Duration // of a C-MOVE without a response and without an instance
+	Write       time.Duration // one burst
+}
+
 // PriorityPolicy is a fixed priority, or that of the received C-STORE-RQ.
 type PriorityPolicy string
 
@@ -204,7 +230,7 @@ type ClientTimeouts struct {
 	Write       time.Duration // one burst
 }
 
-// ClientTLS configures DICOM over TLS towards a destination.
+// ClientTLS configures DICOM over TLS towards a destination or upstream.
 type ClientTLS struct {
 	Enabled    bool
 	CA         string // PEM file; "": the system's

@@ -49,6 +49,10 @@ func TestReferenceDestinationHasTheDefaults(t *testing.T) {
 	if !reflect.DeepEqual(got.Destinations, want.Destinations) {
 		t.Errorf("reference %+v\ndefault   %+v", got.Destinations, want.Destinations)
 	}
+	want, err = Parse("", []byte("upstreams: [{name: pacs, ae_title: PACS, address: '10.0.0.9:104', from: [10.0.0.9]}]"))
+	if err != nil || !reflect.DeepEqual(got.Upstreams, want.Upstreams) {
+		t.Errorf("reference %+v\ndefault   %+v, %v", got.Upstreams, want.Upstreams, err)
+	}
 	if len(got.Peers) != 1 || len(got.Views) != 1 || len(got.Retrieve.Clients) != 1 {
 		t.Errorf("examples missing: %d peers, %d views, %d clients", len(got.Peers), len(got.Views), len(got.Retrieve.Clients))
 	}
@@ -73,7 +77,7 @@ func TestReferenceNamesEveryKey(t *testing.T) {
 		}
 		delete(got, key)
 		above := strings.TrimSpace(lines[line-2])
-		shared := key == "destinations.tls.key" || key == "retrieve.clients.access_key"
+		shared := key == "destinations.tls.key" || key == "upstreams.tls.key" || key == "retrieve.clients.access_key"
 		if !strings.HasPrefix(above, "#") && !shared {
 			t.Errorf("reference.yaml:%d: %s has no comment above it", line, key)
 		}

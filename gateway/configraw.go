@@ -23,6 +23,7 @@ type rawConfig struct {
 	Peers           []rawPeer        `yaml:"peers"`
 	Destinations    []rawDestination `yaml:"destinations"`
 	Commitment      rawCommitment    `yaml:"commitment"`
+	Upstreams       []rawUpstream    `yaml:"upstreams"`
 	Views           []rawView        `yaml:"views"`
 	Rows            rawRows          `yaml:"rows"`
 	Retrieve        rawRetrieve      `yaml:"retrieve"`
@@ -172,6 +173,29 @@ type rawClientTLS struct {
 type rawCommitment struct {
 	stanza
 	MaxAge value `yaml:"max_age" default:"7d"`
+}
+
+type rawUpstream struct {
+	stanza
+	Name         value               `yaml:"name"`
+	AETitle      value               `yaml:"ae_title"`
+	Address      value               `yaml:"address"`
+	From         []value             `yaml:"from"`
+	Models       []value             `yaml:"models"`
+	CharacterSet value               `yaml:"character_set"`
+	Associations value               `yaml:"associations" default:"2"`
+	Calendar     []value             `yaml:"calendar"`
+	Forward      value               `yaml:"forward" default:"false"`
+	Timeouts     rawUpstreamTimeouts `yaml:"timeouts"`
+	TLS          rawClientTLS        `yaml:"tls"`
+}
+
+type rawUpstreamTimeouts struct {
+	stanza
+	Association value `yaml:"association" default:"10s"`
+	Query       value `yaml:"query" default:"15s"`
+	Move        value `yaml:"move" default:"2m"`
+	Write       value `yaml:"write" default:"1m"`
 }
 
 type rawView struct {

@@ -21,6 +21,7 @@ import (
 	"dcmgate/spool"
 	"dcmgate/systemd"
 	"dcmgate/transfer"
+	"dcmgate/upstream"
 	"dcmgate/views"
 	"dcmgate/web"
 )
@@ -84,17 +85,18 @@ func (g *Gateway) Metrics() *metrics.Registry { return g.registry }
 
 // parts are what runs, in the order of their start.
 type parts struct {
-	started time.Time
-	spool   *spool.Spool
-	forward *forwarder.Forwarder
-	publish []*views.Publisher
-	receive *receiver
-	keeper  *commitment.Keeper
-	dicom   *dimse.Server
-	web     *web.Server  // nil if nothing is served to the standard's clients
-	public  *http.Server // likewise
-	admin   *http.Server // nil if off
-	control *http.Server
+	started   time.Time
+	spool     *spool.Spool
+	forward   *forwarder.Forwarder
+	publish   []*views.Publisher
+	upstreams []*upstream.Upstream
+	receive   *receiver
+	keeper    *commitment.Keeper
+	dicom     *dimse.Server
+	web       *web.Server  // nil if nothing is served to the standard's clients
+	public    *http.Server // likewise
+	admin     *http.Server // nil if off
+	control   *http.Server
 
 	listeners struct{ control, admin, public, plain, secure net.Listener }
 
@@ -149,9 +151,13 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if p.publish, err = g.newPublishers(p.spool); err != nil {
 		return nil, err
 	}
+	if p.upstreams, err = g.newUpstreams(); err != nil {
+		return nil, err
+	}
 	p.receive = newReceiver(g.cfg, spoolIntake{p.spool}, g.log, g.registry)
 	p.receive.queries = qr.New(qr.Options{
 		Index: p.spool, AETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry, Destination: g.moveDestinations(),
+		Upstreams: askable(p.upstreams),
 	})
 	p.keeper = g.newKeeper(p.spool)
 	p.receive.keeper = p.keeper
@@ -308,6 +314,7 @@ func (g *Gateway) stop(p *parts) error {
 	if err := p.dicom.Shutdown(receiving); err != nil {
 		g.log.Warn("associations were aborted to stop in time", "reason", err)
 	}
+	closeUpstreams(p.upstreams)
 	p.stopForward()
 	select {
 	case <-p.forwardEnded:

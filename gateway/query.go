@@ -57,13 +57,7 @@ func (r *receiver) serveQueries(services dimse.Mux, p Peer, rq *dimse.Associatio
 	if r.queries == nil {
 		return nil
 	}
-	caller := qr.Caller{
-		AETitle:      rq.CallingAETitle(),
-		Association:  rq.ID,
-		MaxMatches:   p.Query.MaxMatches,
-		CharacterSet: p.Query.CharacterSet,
-		MoveTo:       p.MoveTo,
-	}
+	caller := callerOf(p, rq)
 	if p.Allows(RightRetrieve) {
 		services[dimse.CMoveRQ] = r.queries.Move(caller)
 		services[dimse.CGetRQ] = r.queries.Get(caller)
@@ -76,15 +70,30 @@ func (r *receiver) serveQueries(services dimse.Mux, p Peer, rq *dimse.Associatio
 	return caller.Granted
 }
 
+// callerOf is a peer as queries and retrievals know it.
+func callerOf(p Peer, rq *dimse.AssociationRequest) qr.Caller {
+	return qr.Caller{
+		AETitle:      rq.CallingAETitle(),
+		Association:  rq.ID,
+		MaxMatches:   p.Query.MaxMatches,
+		CharacterSet: p.Query.CharacterSet,
+		MoveTo:       p.MoveTo,
+		Upstream:     p.Allows(RightUpstream),
+	}
+}
+
 // characterSets are the defined terms of PS3.3 C.12.1.1.2 that a peer's queries
 // can be said to be in.
 var characterSets = []string{"", "ISO_IR 6", "ISO_IR 13", "ISO_IR 100", "ISO_IR 101", "ISO_IR 109", "ISO_IR 110", "ISO_IR 126",
 	"ISO_IR 127", "ISO_IR 138", "ISO_IR 144", "ISO_IR 148", "ISO_IR 166", "ISO_IR 203", "ISO_IR 192", "GB18030", "GBK"}
 
 func (v *validator) peerQuery(raw *rawPeerQuery) PeerQuery {
-	q := PeerQuery{MaxMatches: v.whole(raw.MaxMatches, 1, 1_000_000), CharacterSet: raw.CharacterSet.Text}
-	if !slices.Contains(characterSets, q.CharacterSet) {
-		v.fail(raw.CharacterSet.at, "%q is not a single defined term of Specific Character Set, such as GB18030 or ISO_IR 192", q.CharacterSet)
+	return PeerQuery{MaxMatches: v.whole(raw.MaxMatches, 1, 1_000_000), CharacterSet: v.characterSet(raw.CharacterSet)}
+}
+
+func (v *validator) characterSet(raw value) string {
+	if !slices.Contains(characterSets, raw.Text) {
+		v.fail(raw.at, "%q is not a single defined term of Specific Character Set, such as GB18030 or ISO_IR 192", raw.Text)
 	}
-	return q
+	return raw.Text
 }

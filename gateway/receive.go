@@ -31,6 +31,7 @@ type receiver struct {
 	overlap   chan struct{}      // writers beyond one for each association
 	queries   *qr.SCP            // nil serves none
 	keeper    *commitment.Keeper // nil commits itself to nothing
+	upstreams []Upstream
 }
 
 // route is a destination as far as receiving is concerned.
@@ -42,15 +43,16 @@ type route struct {
 func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Registerer) *receiver {
 	r := &receiver{
 		admission: admission{
-			own: cfg.AETitle, checkCalled: cfg.DICOM.CheckCalledAE, accept: cfg.DICOM.Accept, peers: cfg.Peers,
+			own: cfg.AETitle, checkCalled: cfg.DICOM.CheckCalledAE, accept: cfg.DICOM.Accept, peers: admitted(&cfg),
 		},
-		contexts: newContexts(cfg.DICOM),
-		intake:   in,
-		window:   uint16(cfg.DICOM.Window),
-		log:      log,
-		trouble:  newTrouble(),
-		tally:    newTally(registry),
-		overlap:  make(chan struct{}, overlapping),
+		upstreams: cfg.Upstreams,
+		contexts:  newContexts(cfg.DICOM),
+		intake:    in,
+		window:    uint16(cfg.DICOM.Window),
+		log:       log,
+		trouble:   newTrouble(),
+		tally:     newTally(registry),
+		overlap:   make(chan struct{}, overlapping),
 	}
 	for _, d := range cfg.Destinations {
 		r.routes = append(r.routes, route{d.Name, d.Priority})

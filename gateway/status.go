@@ -27,6 +27,7 @@ type Status struct {
 	Destinations []DestinationStatus `json:"destinations"`
 	Commitments  []CommitmentStatus  `json:"commitments,omitempty"` // reports that wait
 	Views        []views.Status      `json:"views"`
+	Upstreams    []UpstreamStatus    `json:"upstreams,omitempty"`
 	Notes        []string            `json:"notes,omitempty"`
 }
 

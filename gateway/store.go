@@ -128,12 +128,19 @@ func (s *storage) receive(ctx context.Context, rq *dimse.Request) (dimse.Status,
 		}
 		return s.failed(in, "write failed", err)
 	}
-	receipt, err := w.Commit(s.jobs(in.Priority))
+	var jobs []spool.JobSpec
+	if !in.Requested {
+		jobs = s.jobs(in.Priority)
+	}
+	receipt, err := w.Commit(jobs)
 	if err != nil {
 		return s.failed(in, "commit failed", err)
 	}
 	if receipt.Outcome == spool.NewVersion {
 		s.trouble.caution(s.log, "new version", "other content under known UIDs; both versions are kept and sent", "sop_instance_uid", printable(in.SOPInstanceUID))
+	}
+	if s.queries != nil {
+		s.queries.Arrived(receipt.Instance.StudyInstanceUID, receipt.Instance.SeriesInstanceUID, receipt.Instance.SOPInstanceUID)
 	}
 	s.log.Debug("instance stored", "outcome", receipt.Outcome.String(), "sop_instance_uid", printable(in.SOPInstanceUID))
 	return dimse.StatusSuccess, ""
@@ -165,6 +172,7 @@ func (s *storage) incoming(rq *dimse.Request) (in spool.Incoming, status dimse.S
 	case !usable(in.SOPClassUID):
 		return in, dimse.StatusNoSuchSOPClass, "Affected SOP Class UID is not a UID"
 	}
+	in.Requested = s.requested(&in)
 	return in, dimse.StatusSuccess, ""
 }
 

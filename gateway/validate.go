@@ -132,6 +132,7 @@ func (v *validator) config(raw *rawConfig) Config {
 		ShutdownTimeout: v.duration(raw.ShutdownTimeout, time.Second, time.Hour),
 	}
 	cfg.Destinations = v.destinations(raw.Destinations, cfg.AETitle)
+	cfg.Upstreams = v.upstreams(raw.Upstreams, &cfg)
 	if cfg.DataDir == "" {
 		v.fail(raw.DataDir.at, "a directory is needed, such as /var/lib/dcmgate")
 	}
@@ -243,7 +244,7 @@ func (v *validator) peers(raws []rawPeer) []Peer {
 		if raw.Allow != nil {
 			p.Allow = nil
 			for _, r := range raw.Allow {
-				p.Allow = append(p.Allow, oneOf(v, r, RightStore, RightQuery, RightRetrieve, RightCommit))
+				p.Allow = append(p.Allow, oneOf(v, r, RightStore, RightQuery, RightRetrieve, RightCommit, RightUpstream))
 			}
 		}
 		if first, ok := seen[p.AETitle]; ok && p.AETitle != "" {

@@ -23,5 +23,10 @@
 // request came over, both by the pump of package transfer, and tally.go counts. holdings.go knows what the spool mostly holds. What is known of an
 // instance ends with its sub-operation; of those that failed a bounded list of UIDs is kept.
 //
+// Where the caller may ask through, an Upstream has its say, too: upstream.go puts the query in its terms, beyond.go merges what
+// it answers behind the matches of the index, relay.go holds that against the query, and gather.go has what a retrieval lacks
+// brought to the spool, from where it is sent in rounds like anything else. Of what was answered or sent a hash each is kept
+// then, and of what is to come its UID, within bounds.
+//
 // Identifiers are patient data: log lines name keys and counts, never values.
 package qr

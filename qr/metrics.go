@@ -22,9 +22,11 @@ type instruments struct {
 	// By the operation, C-MOVE or C-GET.
 	retrievals    map[dimse.CommandField]*prometheus.CounterVec
 	suboperations map[dimse.CommandField]*prometheus.CounterVec
+
+	upstreamAnswers *prometheus.CounterVec
 }
 
-func newInstruments(registry prometheus.Registerer) *instruments {
+func newInstruments(registry prometheus.Registerer, upstreams []Upstream) *instruments {
 	factory := promauto.With(registry)
 	m := &instruments{
 		queries: factory.NewCounterVec(prometheus.CounterOpts{
@@ -39,8 +41,9 @@ func newInstruments(registry prometheus.Registerer) *instruments {
 			Name: "dcmgate_query_seconds", Buckets: metrics.LatencyBuckets(),
 			Help: "Seconds from a C-FIND request to its final answer, by level; the caller's time to take the answers included.",
 		}, []string{"level"}),
-		retrievals:    map[dimse.CommandField]*prometheus.CounterVec{},
-		suboperations: map[dimse.CommandField]*prometheus.CounterVec{},
+		retrievals:      map[dimse.CommandField]*prometheus.CounterVec{},
+		suboperations:   map[dimse.CommandField]*prometheus.CounterVec{},
+		upstreamAnswers: newUpstreamAnswers(factory.NewCounterVec, upstreams),
 	}
 	for operation, names := range map[dimse.CommandField][2]string{
 		dimse.CMoveRQ: {"dcmgate_moves_total", "dcmgate_move_suboperations_total"},

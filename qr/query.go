@@ -21,7 +21,9 @@ type extensions struct {
 type query struct {
 	model    model
 	level    Level
-	charset  string // the caller's
+	charset  string      // the caller's
+	keys     []Attribute // of the identifier, the level among them
+	ext      extensions
 	asked    []Attribute
 	tests    []test
 	filter   spool.StudyFilter
@@ -32,7 +34,14 @@ type query struct {
 // test is a key that has to match.
 type test struct {
 	level Level
-	match func(e *entity) bool
+	tag   dicom.Tag
+	match func(s subject) bool
+}
+
+// subject is what a test looks at.
+type subject interface {
+	values(tag dicom.Tag) []string
+	items(tag dicom.Tag) [][]Attribute // of a sequence
 }
 
 // refusal is an answer that ends a query before it has begun.
@@ -50,7 +59,7 @@ func mismatch(tag dicom.Tag, comment string) error {
 
 // newQuery holds an identifier to the rules of a model (PS3.4 C.4.1.2, C.4.1.3). Errors are *refusal.
 func newQuery(m model, id *Identifier, x extensions) (*query, error) {
-	q := &query{model: m, charset: id.CharacterSet}
+	q := &query{model: m, charset: id.CharacterSet, keys: id.Attributes, ext: x}
 	var err error
 	if q.level, err = levelOf(m, id); err != nil {
 		return nil, err
@@ -136,7 +145,7 @@ func (q *query) add(a *Attribute, x extensions, joined bool) error {
 	if errors.As(err, &wrong) {
 		return mismatch(wrong.tag, dicom.TagName(wrong.tag)+" is "+wrong.reason)
 	}
-	q.tests = append(q.tests, test{level: s.level, match: func(e *entity) bool { return match(e.values(a.Tag)) }})
+	q.tests = append(q.tests, test{level: s.level, tag: a.Tag, match: func(s subject) bool { return match(s.values(a.Tag)) }})
 	return nil
 }
 
@@ -157,8 +166,8 @@ func (q *query) joinMoments(id *Identifier) (map[dicom.Tag]bool, error) {
 			return nil, mismatch(pair.time, dicom.TagName(pair.time)+" is neither a time nor a range")
 		}
 		want := combined(dates, times)
-		q.tests = append(q.tests, test{level: supported[pair.date].level, match: func(e *entity) bool {
-			return e.holdsMoment(want, pair.date, pair.time)
+		q.tests = append(q.tests, test{level: supported[pair.date].level, tag: pair.date, match: func(s subject) bool {
+			return holdsMoment(s, want, pair.date, pair.time)
 		}})
 		joined[pair.date], joined[pair.time] = true, true
 	}

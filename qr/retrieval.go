@@ -18,7 +18,7 @@ func newRetrieval(m model, id *Identifier) (q *query, level Level, err error) {
 	if err := onlyUniqueKeys(id, keys, level); err != nil {
 		return nil, level, err
 	}
-	q = &query{model: m, level: LevelImage}
+	q = &query{model: m, level: LevelImage, charset: id.CharacterSet}
 	for _, l := range keys {
 		a := id.Find(uniqueKeys[l])
 		if err := checkUniqueKey(a, l, level); err != nil {
@@ -27,6 +27,7 @@ func newRetrieval(m model, id *Identifier) (q *query, level Level, err error) {
 		if err := q.add(a, extensions{}, false); err != nil {
 			return nil, level, err
 		}
+		q.keys = append(q.keys, *a)
 	}
 	q.narrow(id, extensions{})
 	return q, level, nil

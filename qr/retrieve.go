@@ -47,6 +47,7 @@ type retrieveOutcome struct {
 	tally       *tally // nil if it was refused
 	status      dimse.Status
 	comment     string
+	missing     string // which upstreams could not be asked
 	refused     *refusal
 	err         error // why there was no final answer, or what failed here
 }
@@ -85,6 +86,7 @@ func (m *retrieve) prepare(rq *dimse.Request, o *retrieveOutcome) (*retrieval, e
 	if r.query, o.level, err = newRetrieval(model, id); err != nil {
 		return nil, err
 	}
+	r.scp, r.level, r.through = m.SCP, o.level, m.caller.upstreams(m.o.Upstreams)
 	if m.operation == dimse.CGetRQ {
 		r.send = r.sendBack(rq.Association)
 		return r, nil
@@ -112,7 +114,11 @@ func (m *retrieve) perform(ctx context.Context, w dimse.ResponseWriter, rq *dims
 	o.tally = r.tally
 	done := make(chan error, 1)
 	r.closing.Go(func() { done <- r.run(ctx) })
-	return r.report(ctx, w, done)
+	err := r.report(ctx, w, done)
+	if err == nil {
+		o.missing = r.gathering.shortfall()
+	}
+	return err
 }
 
 // report sends a pending response when a count has changed, and from time to time, so that the caller does not take the
@@ -166,7 +172,7 @@ func cancelled(ctx context.Context, done <-chan error) error {
 func (m *retrieve) judge(o *retrieveOutcome, err error) {
 	switch {
 	case err == nil:
-		o.status, o.comment = o.tally.verdict()
+		o.status, o.comment = o.verdict()
 	case errors.As(err, new(*countError)):
 		o.refused = &refusal{status: dimse.StatusUnableToCalculateMatches, comment: "the index cannot be read; see the gateway's log"}
 		o.status, o.comment, o.err = o.refused.status, o.refused.comment, err
@@ -179,6 +185,18 @@ func (m *retrieve) judge(o *retrieveOutcome, err error) {
 	default:
 		o.status, o.comment, o.err = dimse.StatusUnableToProcess, "retrieval failed; see the gateway's log", err
 	}
+}
+
+// verdict is that of the tally, but that nothing selected is no success where an upstream might have it.
+func (o *retrieveOutcome) verdict() (status dimse.Status, comment string) {
+	status, comment = o.tally.verdict()
+	switch {
+	case o.missing == "" || status != dimse.StatusSuccess:
+		return status, comment
+	case o.tally.expected() == 0:
+		return dimse.StatusUnableToCalculateMatches, o.missing
+	}
+	return status, o.missing
 }
 
 // conclude sends the final response, with the UIDs of what failed if anything did.
@@ -229,7 +247,7 @@ func (m *retrieve) account(o *retrieveOutcome) {
 		m.o.Logger.Error("retrieval failed", args...)
 	case o.refused != nil:
 		m.o.Logger.Warn("retrieval refused", args...)
-	case o.status.Class() == dimse.ClassFailure || o.status.Class() == dimse.ClassWarning:
+	case o.status.Class() == dimse.ClassFailure || o.status.Class() == dimse.ClassWarning || o.missing != "":
 		m.o.Logger.Warn("retrieval incomplete", args...)
 	default:
 		m.o.Logger.Info("retrieval answered", args...)

@@ -173,16 +173,26 @@ func (s *search) emit(e *entity) error {
 // emitPatient yields a patient once, as the newest of the studies that match has them. Who has no Patient ID is told apart
 // by name and date of birth.
 func (s *search) emitPatient(e *entity) error {
-	m := &e.in.Metadata
-	key := m.Text(dicom.TagPatientID)
-	if key == "" {
-		key = "\x00" + m.Text(dicom.TagPatientName) + "\x00" + m.Text(dicom.TagPatientBirthDate)
-	}
+	key := patientKey(e)
 	if s.patients[key] {
 		return nil
 	}
 	s.patients[key] = true
 	return s.emit(e)
+}
+
+func patientKey(s subject) string {
+	if id := first(s.values(dicom.TagPatientID)); id != "" {
+		return id
+	}
+	return "\x00" + first(s.values(dicom.TagPatientName)) + "\x00" + first(s.values(dicom.TagPatientBirthDate))
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // values are those of an attribute, nil if there are none.
@@ -212,14 +222,14 @@ func (e *entity) values(tag dicom.Tag) []string {
 }
 
 // holdsMoment compares a date and its time, which is the begin of the day if there is none.
-func (e *entity) holdsMoment(want span, date, clock dicom.Tag) bool {
-	for _, d := range e.values(date) {
+func holdsMoment(s subject, want span, date, clock dicom.Tag) bool {
+	for _, d := range s.values(date) {
 		day, ok := parseDate(d)
 		if !ok {
 			continue
 		}
 		at := span{from: day.from}
-		if times := e.values(clock); len(times) > 0 {
+		if times := s.values(clock); len(times) > 0 {
 			if t, ok := parseTime(times[0]); ok {
 				at = combined(day, t)
 			}

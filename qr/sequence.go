@@ -78,7 +78,7 @@ func (q *query) addSequence(a *Attribute, level Level, x extensions) error {
 		return mismatch(a.Tag, dicom.TagName(a.Tag)+" holds a value that is none of its VR")
 	}
 	q.keyNames = append(q.keyNames, dicom.TagName(a.Tag))
-	q.tests = append(q.tests, test{level: level, match: func(e *entity) bool { return match(e.items(a.Tag)) }})
+	q.tests = append(q.tests, test{level: level, tag: a.Tag, match: func(s subject) bool { return match(s.items(a.Tag)) }})
 	return nil
 }
 

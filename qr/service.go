@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -26,6 +25,8 @@ type Options struct {
 	// Destination returns how to reach an application entity that instances can be moved to; nil if it is not known. A nil
 	// function knows none.
 	Destination func(aeTitle string) Dial
+	// Upstreams are asked for what is not in the index, on behalf of callers that may.
+	Upstreams []Upstream
 }
 
 // SCP answers queries and performs retrievals. Its methods may be called by many goroutines.
@@ -34,6 +35,7 @@ type SCP struct {
 	metrics *instruments
 
 	retrievals chan struct{} // those under way
+	gatherings gatherings
 	held       holdings
 }
 
@@ -42,7 +44,7 @@ func New(o Options) *SCP {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &SCP{o: o, metrics: newInstruments(o.Registerer), retrievals: make(chan struct{}, maxRetrievals)}
+	return &SCP{o: o, metrics: newInstruments(o.Registerer, o.Upstreams), retrievals: make(chan struct{}, maxRetrievals)}
 }
 
 // DefaultMaxMatches is how many matches a query may have where nothing else is configured.
@@ -60,6 +62,8 @@ type Caller struct {
 	Granted []pdu.ExtendedNegotiation
 	// MoveTo are the AE titles it may move instances to; empty is all that are known.
 	MoveTo []string
+	// Upstream lets its queries go on to the upstreams.
+	Upstream bool
 }
 
 // Find makes the C-FIND service for one association.
@@ -82,7 +86,9 @@ type outcome struct {
 	query   *query // nil if it was refused
 	model   string
 	matches int
+	beyond  int // of these, what only upstreams have
 	status  dimse.Status
+	comment string // with success: what is missing
 	refused *refusal
 	err     error // why there was no final answer, or what failed here
 }
@@ -91,7 +97,7 @@ type outcome struct {
 func (f *find) ServeDIMSE(ctx context.Context, w dimse.ResponseWriter, rq *dimse.Request) {
 	o := outcome{begun: time.Now(), status: dimse.StatusSuccess}
 	f.answer(ctx, w, rq, &o)
-	final := dimse.Command{Status: o.status}
+	final := dimse.Command{Status: o.status, ErrorComment: o.comment}
 	if o.refused != nil {
 		final.OffendingElements, final.ErrorComment = o.refused.elements, o.refused.comment
 	}
@@ -116,26 +122,43 @@ func (f *find) answer(ctx context.Context, w dimse.ResponseWriter, rq *dimse.Req
 	o.query = q
 	ctx, stop := cancelable(ctx, rq.Cancelled)
 	defer stop()
-	status := dimse.StatusPending
-	if q.partly {
-		status = dimse.StatusPendingWarning
+	beyond := f.askUpstreams(ctx, q)
+	if beyond != nil {
+		defer beyond.stop()
+	}
+	give := func(id *Identifier, partly bool) error {
+		if o.matches == f.caller.MaxMatches {
+			return tooMany(o.matches)
+		}
+		if err := f.send(w, rq, q.level, id, partly); err != nil {
+			return err
+		}
+		o.matches++
+		return ctx.Err() // an answer may have taken its time
 	}
 	for e, err := range q.matches(ctx, f.o.Index, f.o.AETitle) {
-		if err == nil && o.matches == f.caller.MaxMatches {
-			err = &refusal{status: dimse.StatusOutOfResources, comment: fmt.Sprintf("more than %d matches; narrow the query", o.matches)}
+		var id *Identifier
+		if err == nil {
+			id = e.answer()
+			err = e.search.err
 		}
 		if err == nil {
-			err = f.send(w, rq, status, e)
-		}
-		if err == nil {
-			err = ctx.Err() // an answer may have taken its time
+			err = give(id, q.partly)
 		}
 		if err != nil {
 			f.refuse(o, err)
 			return
 		}
-		o.matches++
+		beyond.own(e)
 	}
+	own := o.matches
+	err = beyond.each(ctx, f.o.AETitle, give)
+	o.beyond = o.matches - own
+	if err != nil {
+		f.refuse(o, err)
+		return
+	}
+	o.comment = beyond.shortfall()
 }
 
 // cancelable is a context that ends with a C-CANCEL, too.
@@ -187,10 +210,10 @@ func (c *Caller) identifier(rq *dimse.Request) (*Identifier, error) {
 }
 
 // send answers with one match.
-func (f *find) send(w dimse.ResponseWriter, rq *dimse.Request, status dimse.Status, e *entity) error {
-	id := e.answer()
-	if err := e.search.err; err != nil {
-		return err
+func (f *find) send(w dimse.ResponseWriter, rq *dimse.Request, level Level, id *Identifier, partly bool) error {
+	status := dimse.StatusPending
+	if partly {
+		status = dimse.StatusPendingWarning
 	}
 	data, err := id.Encode(rq.Context.TransferSyntax)
 	if err != nil {
@@ -199,7 +222,7 @@ func (f *find) send(w dimse.ResponseWriter, rq *dimse.Request, status dimse.Stat
 	if err := w.Respond(dimse.Command{Status: status}, bytes.NewReader(data)); err != nil {
 		return errors.Join(errUnanswered, err)
 	}
-	f.metrics.answers.WithLabelValues(e.search.level.String()).Inc()
+	f.metrics.answers.WithLabelValues(level.String()).Inc()
 	return nil
 }
 
@@ -226,10 +249,16 @@ func (f *find) account(o *outcome) {
 		level = o.query.level
 		args = append(args, "level", level.String(), "keys", strings.Join(o.query.keyNames, ","), "matches", o.matches)
 	}
+	if len(f.upstreams()) > 0 {
+		args = append(args, "beyond", o.beyond)
+	}
 	took := time.Since(o.begun)
 	args = append(args, "status", o.status.String(), "seconds", took.Seconds())
 	if o.refused != nil {
 		args = append(args, "reason", o.refused.comment)
+	}
+	if o.comment != "" {
+		args = append(args, "reason", o.comment)
 	}
 	if errors.Is(o.err, errUnanswered) {
 		label = unanswered
@@ -245,6 +274,8 @@ func (f *find) account(o *outcome) {
 		f.o.Logger.Warn("query refused", args...)
 	case label == unanswered:
 		f.o.Logger.Warn("query not answered to its end", args...)
+	case o.comment != "":
+		f.o.Logger.Warn("query answered in part", args...)
 	default:
 		f.o.Logger.Info("query answered", args...)
 	}

@@ -30,6 +30,11 @@ type retrieval struct {
 	tally   *tally
 	closing sync.WaitGroup // what goes on after a cancelled retrieval was answered
 
+	scp       *SCP
+	level     Level      // of the identifier
+	through   []Upstream // that it goes on to
+	gathering *gathering // of what only they have; nil without
+
 	mu  sync.Mutex
 	err error // of the index, which ended it
 }
@@ -41,14 +46,19 @@ func (e *countError) Error() string { return "counting: " + e.err.Error() }
 
 func (e *countError) Unwrap() error { return e.err }
 
-// run counts and sends.
+// run counts and sends, first what is here, then what upstreams have.
 func (r *retrieval) run(ctx context.Context) error {
 	pairs, err := r.census(ctx)
 	if err != nil && ctx.Err() == nil {
 		return &countError{err}
 	}
 	if err == nil {
+		r.gathering = r.gather(ctx)
+		defer r.gathering.stop()
 		err = r.send(ctx, pairs)
+	}
+	if err == nil {
+		err = r.rounds(ctx)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -60,14 +70,21 @@ func (r *retrieval) run(ctx context.Context) error {
 	return r.failure()
 }
 
-// census counts what is to be sent and returns the pairs that it needs contexts for, in the order of their appearance.
+// census counts what is to be sent, and has not been yet, and returns the pairs that it needs contexts for, in the order of
+// their appearance.
 func (r *retrieval) census(ctx context.Context) (pairs []transfer.Pair, err error) {
 	known := map[transfer.Pair]bool{}
 	for e, err := range r.query.matches(ctx, r.index, "") {
 		if err != nil {
 			return nil, err
 		}
-		r.tally.expect()
+		send, count := r.gathering.counts(e.in)
+		if !send {
+			continue
+		}
+		if count {
+			r.tally.expect()
+		}
 		if p := pairOf(e.in); !known[p] && len(pairs) < maxPairs {
 			known[p] = true
 			pairs = append(pairs, p)
@@ -113,7 +130,7 @@ func (f *feed) take() *transfer.Item {
 			f.enough()
 			break
 		}
-		if f.carries == nil || f.carries[pairOf(e.in)] {
+		if (f.carries == nil || f.carries[pairOf(e.in)]) && f.gathering.claim(e.in.SOPInstanceUID) {
 			return f.item(e.in)
 		}
 	}

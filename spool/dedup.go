@@ -79,7 +79,7 @@ func (s *Spool) decide(in *Instance, jobs []jobEntry, missing InstanceID) (decis
 	lock := s.stripes.of(k)
 	lock.Lock()
 	defer lock.Unlock()
-	if first := s.pending.same(k, in.Digest, string(in.TransferSyntaxUID)); first != nil {
+	if first := s.pending.same(k, in.Digest, string(in.TransferSyntaxUID)); first != nil && !first.in.yields(jobs) {
 		return decision{outcome: Duplicate, first: first}, nil
 	}
 	d := decision{outcome: Stored}
@@ -118,7 +118,11 @@ func judge(txn *badger.Txn, vs []version, in *Instance, jobs []jobEntry, arrivin
 	same, ok := findContent(vs, in.Digest, string(in.TransferSyntaxUID))
 	switch {
 	case ok && same.present():
-		return decision{outcome: Duplicate, prior: same.id}, nil, nil
+		yields, err := yields(txn, same.id, jobs)
+		if err != nil || !yields {
+			return decision{outcome: Duplicate, prior: same.id}, nil, err
+		}
+		return decision{outcome: Restored, prior: same.id}, jobs, nil
 	case ok:
 		jobs, err := inherit(txn, same.id, jobs)
 		return decision{outcome: Restored, prior: same.id}, jobs, err
@@ -126,6 +130,22 @@ func judge(txn *badger.Txn, vs []version, in *Instance, jobs []jobEntry, arrivin
 		return decision{outcome: NewVersion}, jobs, nil
 	}
 	return decision{outcome: Stored}, jobs, nil
+}
+
+// yields tells whether an instance that came on request, for nobody to get, gives way to a copy that somebody is to get.
+func (in *Instance) yields(jobs []jobEntry) bool {
+	return len(jobs) > 0 && len(in.jobs) == 0 && in.Flags&FlagRequested != 0
+}
+
+func yields(txn *badger.Txn, id InstanceID, jobs []jobEntry) (bool, error) {
+	if len(jobs) == 0 {
+		return false, nil
+	}
+	prior, err := readEntry(txn, id)
+	if err != nil {
+		return false, skipMissing(err)
+	}
+	return prior.yields(jobs), nil
 }
 
 // inherit marks the jobs that the copy before had delivered already, and adds those that it still has to do for

@@ -240,7 +240,7 @@ func (o *evictOp) evict(t *tx, id InstanceID) error {
 	if in.State != InstanceStored || !o.before.IsZero() && !in.Received.Before(o.before) {
 		return nil
 	}
-	if o.forRoom && o.s.o.KeepUnrouted && len(in.jobs) == 0 {
+	if o.forRoom && o.s.o.KeepUnrouted && in.unrouted() {
 		return nil
 	}
 	open, err := t.othersOpen(in, "")

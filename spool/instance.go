@@ -72,6 +72,9 @@ type Incoming struct {
 	MoveOriginatorAETitle   string // (0000,1030), if the instance comes from a C-MOVE
 	MoveOriginatorMessageID uint16 // (0000,1031)
 	AssociationID           string // for the records
+	// Requested says that it comes from an archive that has it, because somebody wanted to see it here: without jobs it can
+	// be evicted at any time.
+	Requested bool
 }
 
 // Flags are notes about an instance that an operator may want to see.
@@ -97,6 +100,8 @@ const (
 	// FlagDamaged: the record on disk is not whole. The instance is not delivered, and the next copy that comes is stored
 	// in its place.
 	FlagDamaged
+	// FlagRequested: Incoming.Requested.
+	FlagRequested
 )
 
 // InstanceState says whether the bytes are there.
@@ -158,6 +163,9 @@ func (in *Instance) Destinations() []string {
 	return out
 }
 
+// unrouted tells an instance that nobody was to get, and of which nobody else can be relied on to have a copy.
+func (in *Instance) unrouted() bool { return len(in.jobs) == 0 && in.Flags&FlagRequested == 0 }
+
 // jobEntry is a job as the instance's own record lists it.
 type jobEntry struct {
 	destination string
@@ -205,8 +213,8 @@ const (
 	Duplicate
 	// NewVersion: other content under the same UIDs; both are kept, the new one has its jobs.
 	NewVersion
-	// Restored: the same content was stored before and evicted or damaged; its bytes are back, and jobs exist only
-	// for destinations that it was never delivered to.
+	// Restored: the same content was stored before and evicted or damaged, or came on request and nobody was to get it; the
+	// copy takes its place, and jobs exist only for destinations that it was never delivered to.
 	Restored
 )
 

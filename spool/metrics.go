@@ -114,7 +114,7 @@ func (m *instruments) committed(took time.Duration, r *Receipt) {
 	case Restored:
 		m.restored.Inc()
 	}
-	if r.Instance.Flags == 0 {
+	if r.Instance.Flags&^FlagRequested == 0 {
 		return
 	}
 	for flag, name := range flagNames {

@@ -303,7 +303,7 @@ func (t *tx) accountDone(in *Instance, sign int64) {
 	})
 	t.total(func(c *totals) {
 		c.evictable += uint64(sign * in.location.Length)
-		if len(in.jobs) == 0 {
+		if in.unrouted() {
 			c.unrouted += uint64(sign * in.location.Length)
 		}
 	})

@@ -76,7 +76,12 @@ func (s *Spool) accepting() error {
 
 // instanceOfIncoming bounds what the network gave.
 func instanceOfIncoming(in Incoming) *Instance {
+	flags := Flags(0)
+	if in.Requested {
+		flags = FlagRequested
+	}
 	return &Instance{
+		Flags:                   flags,
 		SOPClassUID:             boundUID(in.SOPClassUID),
 		SOPInstanceUID:          boundUID(in.SOPInstanceUID),
 		TransferSyntaxUID:       boundUID(in.TransferSyntaxUID),
@@ -253,7 +258,7 @@ func (w *Writer) complete() {
 	in.Metadata, trimmed = copyElements(w.parts.scanner.Elements())
 	in.StudyInstanceUID = boundUID(in.Metadata.UID(dicom.TagStudyInstanceUID))
 	in.SeriesInstanceUID = boundUID(in.Metadata.UID(dicom.TagSeriesInstanceUID))
-	in.Flags = flagsOf(in)
+	in.Flags |= flagsOf(in)
 	if w.parts.scanner.Err() != nil {
 		in.Flags |= FlagMalformed
 	}

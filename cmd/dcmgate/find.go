@@ -85,6 +85,7 @@ type findQuery struct {
 	keys    qr.Identifier
 	columns []dicom.Tag
 	shown   int
+	comment string // of the final answer
 }
 
 // query makes the identifier of the flags.
@@ -178,6 +179,9 @@ func (q *findQuery) run(cmd *cobra.Command) error {
 	if err := q.ask(ctx, a, cmd.OutOrStdout()); err != nil {
 		return err
 	}
+	if q.comment != "" {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s remarks: %s\n", q.address, pdu.Printable(q.comment))
+	}
 	// What was asked is answered; a peer that does not release well is no failure of that.
 	_ = a.Release(ctx)
 	return nil
@@ -205,6 +209,7 @@ func (q *findQuery) ask(ctx context.Context, a *dimse.Association, out io.Writer
 			return fmt.Errorf("C-FIND to %s: %w", q.address, err)
 		}
 		if r.Status.Class() != dimse.ClassPending {
+			q.comment = r.ErrorComment
 			return errors.Join(show.end(), q.verdict(r))
 		}
 		if q.limit > 0 && q.shown >= q.limit {

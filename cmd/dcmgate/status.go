@@ -18,8 +18,8 @@ func newStatus() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "status",
-		Short: "Show the gateway, its spool and its destinations",
-		Long:  "Show the gateway, its spool and its destinations. If no gateway is running, the\nspool is opened for as long as it takes to look.",
+		Short: "Show the gateway, its spool, its destinations and upstreams",
+		Long:  "Show the gateway, its spool, its destinations and upstreams. If no gateway is running, the\nspool is opened for as long as it takes to look.",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return at.operate(cmd.Context(), func(op gateway.Operator) error {
@@ -61,6 +61,12 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 			return err
 		}
 	}
+	if len(s.Upstreams) > 0 {
+		fmt.Fprintln(out)
+		if err := table(out, upstreamRows(s.Upstreams, now)); err != nil {
+			return err
+		}
+	}
 	for _, d := range s.Destinations {
 		if d.LastError != "" {
 			fmt.Fprintf(out, "%s: last failure %s ago: %s\n", d.Name, ageText(now, d.LastErrorAt), d.LastError)
@@ -68,6 +74,11 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 	}
 	for _, c := range s.Commitments {
 		fmt.Fprintln(out, commitmentText(c, now))
+	}
+	for _, u := range s.Upstreams {
+		if u.LastError != "" {
+			fmt.Fprintf(out, "%s: last failure %s ago: %s\n", u.Name, ageText(now, u.LastErrorAt), u.LastError)
+		}
 	}
 	for _, n := range s.Notes {
 		fmt.Fprintf(out, "note: %s\n", n)
@@ -127,17 +138,29 @@ func recoveryText(r gateway.RecoveryStatus) string {
 func destinationRows(list []gateway.DestinationStatus, now time.Time) [][]string {
 	rows := [][]string{{"DESTINATION", "STATE", "PENDING", "ACTIVE", "PARKED", "DELIVERED", "ASSOCIATIONS", "RATE", "NEXT PROBE"}}
 	for _, d := range list {
-		probe := "-"
-		if !d.NextProbe.IsZero() {
-			probe = "in " + max(d.NextProbe.Sub(now), 0).Round(time.Second).String()
-		}
 		rows = append(rows, []string{
 			d.Name, d.State,
 			number(d.Pending), number(d.Active), number(d.Parked), number(d.Delivered),
-			strconv.Itoa(d.Associations), bytesText(int64(d.BytesPerSecond)) + "/s", probe,
+			strconv.Itoa(d.Associations), bytesText(int64(d.BytesPerSecond)) + "/s", probeText(now, d.NextProbe),
 		})
 	}
 	return rows
+}
+
+func upstreamRows(list []gateway.UpstreamStatus, now time.Time) [][]string {
+	rows := [][]string{{"UPSTREAM", "STATE", "MOVES", "ASSOCIATIONS", "NEXT PROBE"}}
+	for _, u := range list {
+		rows = append(rows, []string{u.Name, u.State, strconv.Itoa(u.Moves), fmt.Sprintf("%d of %d", u.Associations, u.Bound), probeText(now, u.NextProbe)})
+	}
+	return rows
+}
+
+// probeText says when a circuit breaker lets an attempt through.
+func probeText(now, next time.Time) string {
+	if next.IsZero() {
+		return "-"
+	}
+	return "in " + max(next.Sub(now), 0).Round(time.Second).String()
 }
 
 func number(n int64) string { return strconv.FormatInt(n, 10) }

@@ -56,14 +56,26 @@ func queried(t testing.TB, more string) *gate {
 	t.Helper()
 	g := newGate(t, more)
 	g.start(t)
+	g.hold(t, images)
+	return g
+}
+
+// hold sends images to the gateway.
+func (g *gate) hold(t testing.TB, images []image) {
+	t.Helper()
+	sendImages(t, images, g.address, "DCMGATE")
+}
+
+// sendImages sends images to an application entity.
+func sendImages(t testing.TB, images []image, address, title string) {
+	t.Helper()
 	dir := t.TempDir()
 	for n, i := range images {
 		i.part10(t, filepath.Join(dir, fmt.Sprint(n, ".dcm")))
 	}
-	if out, status := peertest.Run(t, nil, binary, "send", g.address, dir); status != 0 {
+	if out, status := peertest.Run(t, nil, binary, "send", "--called", title, address, dir); status != 0 {
 		t.Fatal(out)
 	}
-	return g
 }
 
 var elementLine = regexp.MustCompile(`(?m)^I: \(([0-9a-f]{4}),([0-9a-f]{4})\) \w\w \[([^\]]*)\]`)

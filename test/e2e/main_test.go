@@ -3,6 +3,7 @@ package e2e
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -77,6 +78,19 @@ func newGate(t testing.TB, more string, destinations ...destination) *gate {
 		t.Fatal(err)
 	}
 	return g
+}
+
+// append adds to the configuration.
+func (g *gate) append(t testing.TB, more string) {
+	t.Helper()
+	f, err := os.OpenFile(g.config, os.O_APPEND|os.O_WRONLY, 0)
+	if err == nil {
+		_, err = f.WriteString(more)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // start runs `dcmgate serve` and waits until it accepts associations.

@@ -1,0 +1,171 @@
+package gateway
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"dcmgate/dicom"
+	"dcmgate/qr"
+	"dcmgate/spool"
+	"dcmgate/upstream"
+)
+
+// maxUpstreams bounds how many archives one query is put to.
+const maxUpstreams = 16
+
+func (v *validator) upstreams(raws []rawUpstream, cfg *Config) []Upstream {
+	if len(raws) > maxUpstreams {
+		v.fail(raws[maxUpstreams].at, "at most %d upstreams are allowed: every query goes to all of them", maxUpstreams)
+	}
+	var list []Upstream
+	for i := range raws {
+		u := v.upstream(&raws[i])
+		for j, other := range list {
+			switch {
+			case u.Name != "" && u.Name == other.Name:
+				v.fail(raws[i].Name.at, "name %s is already upstreams[%d]", u.Name, j)
+			case u.AETitle != "" && u.AETitle == other.AETitle:
+				v.fail(raws[i].AETitle.at, "AE title %s is already upstreams[%d]", u.AETitle, j)
+			}
+		}
+		list = append(list, u)
+	}
+	if len(list) == 0 {
+		return nil
+	}
+	switch {
+	case cfg.DICOM.Accept == AcceptAny:
+		v.note("upstreams: with dicom.accept: any, everybody can query them through the gateway")
+	case !slices.ContainsFunc(cfg.Peers, func(p Peer) bool { return p.Allows(RightUpstream) }):
+		v.note("upstreams: nobody can query them; add upstream to the allow of the peers that may")
+	}
+	return list
+}
+
+// upstreamModels are the words for the models that an upstream speaks.
+var upstreamModels = map[string]dicom.UID{"study": qr.StudyRootFind, "patient": qr.PatientRootFind}
+
+func (v *validator) upstream(raw *rawUpstream) Upstream {
+	u := Upstream{
+		Name:         parsed(v, raw.Name, parseName),
+		AETitle:      parsed(v, raw.AETitle, parseAETitle),
+		Address:      parsed(v, raw.Address, parseAddress),
+		From:         parsedList(v, raw.From, parsePrefix),
+		CharacterSet: v.characterSet(raw.CharacterSet),
+		Associations: v.whole(raw.Associations, 1, 64),
+		Calendar:     v.calendar(raw.Calendar, value{Text: "unlimited"}),
+		Forward:      v.truth(raw.Forward),
+		Timeouts: UpstreamTimeouts{
+			Association: v.duration(raw.Timeouts.Association, time.Second, time.Hour),
+			Query:       v.duration(raw.Timeouts.Query, time.Second, time.Hour),
+			Move:        v.duration(raw.Timeouts.Move, time.Second, 24*time.Hour),
+			Write:       v.duration(raw.Timeouts.Write, time.Second, time.Hour),
+		},
+		TLS: v.clientTLS(&raw.TLS),
+	}
+	for _, m := range raw.Models {
+		u.Models = append(u.Models, upstreamModels[oneOf(v, m, "study", "patient")])
+	}
+	if raw.Models == nil {
+		u.Models = []dicom.UID{qr.StudyRootFind}
+	} else if len(raw.Models) == 0 {
+		v.fail(raw.at, "models needs study, patient or both")
+	}
+	return u
+}
+
+// admitted are the peers, and the upstreams as peers that may store: what is asked of them comes that way.
+func admitted(cfg *Config) []Peer {
+	peers := slices.Clone(cfg.Peers)
+	for _, u := range cfg.Upstreams {
+		i := slices.IndexFunc(peers, func(p Peer) bool { return p.AETitle == u.AETitle })
+		if i < 0 {
+			peers = append(peers, Peer{AETitle: u.AETitle, From: u.From, Allow: []Right{RightStore}})
+			continue
+		}
+		if !peers[i].Allows(RightStore) {
+			peers[i].Allow = append(slices.Clone(peers[i].Allow), RightStore)
+		}
+		if len(peers[i].From) > 0 {
+			peers[i].From = append(slices.Clone(peers[i].From), u.From...)
+		}
+	}
+	return peers
+}
+
+// requested tells whether an instance comes from an upstream because it was
+// asked for: its C-STORE-RQ says so, or, where the upstream does not tell whence
+// it comes, a retrieval waits for it. Such an instance is nobody's but who has
+// asked, unless the upstream is configured otherwise.
+func (s *storage) requested(in *spool.Incoming) bool {
+	i := slices.IndexFunc(s.upstreams, func(u Upstream) bool { return u.AETitle == in.CallingAETitle })
+	if i < 0 || s.upstreams[i].Forward {
+		return false
+	}
+	return in.MoveOriginatorAETitle == s.admission.own || in.MoveOriginatorAETitle == "" && s.queries != nil && s.queries.Expects(in.SOPInstanceUID)
+}
+
+// newUpstreams makes the clients of the archives behind the gateway.
+func (g *Gateway) newUpstreams() ([]*upstream.Upstream, error) {
+	metrics := upstream.NewMetrics(g.registry)
+	var list []*upstream.Upstream
+	for _, u := range g.cfg.Upstreams {
+		client, err := upstream.New(upstream.Options{
+			Name: u.Name, AETitle: u.AETitle, CallingAETitle: g.cfg.AETitle, Address: u.Address, TLS: g.security.upstreams[u.Name],
+			Models: u.Models, CharacterSet: u.CharacterSet, Associations: u.Associations, Calendar: u.Calendar,
+			AssociationTimeout: u.Timeouts.Association, QueryTimeout: u.Timeouts.Query, MoveTimeout: u.Timeouts.Move, WriteTimeout: u.Timeouts.Write,
+			Logger: g.log, Registerer: g.registry, Metrics: metrics,
+		})
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, client)
+	}
+	return list, nil
+}
+
+func askable(list []*upstream.Upstream) (out []qr.Upstream) {
+	for _, u := range list {
+		out = append(out, u)
+	}
+	return out
+}
+
+func closeUpstreams(list []*upstream.Upstream) {
+	for _, u := range list {
+		u.Close()
+	}
+}
+
+// UpstreamStatus says how it stands with an archive behind the gateway.
+type UpstreamStatus struct {
+	Name           string    `json:"name"`
+	AETitle        string    `json:"ae_title"`
+	Address        string    `json:"address"`
+	State          string    `json:"state"`
+	Breaker        string    `json:"breaker"`
+	NextProbe      time.Time `json:"next_probe,omitzero"` // of an open breaker
+	Associations   int       `json:"associations"`
+	Bound          int       `json:"associations_allowed"`
+	Moves          int       `json:"moves"`                // C-MOVEs, waiting or under way
+	LastError      string    `json:"last_error,omitempty"` // and what to do; none after a success
+	LastErrorCode  string    `json:"last_error_code,omitempty"`
+	LastErrorAt    time.Time `json:"last_error_at,omitzero"`
+	LastErrorCount int       `json:"last_error_count,omitempty"` // in a row
+}
+
+func upstreamStatus(list []*upstream.Upstream) (out []UpstreamStatus) {
+	for _, u := range list {
+		s := u.Status()
+		row := UpstreamStatus{
+			Name: s.Name, AETitle: s.AETitle, Address: s.Address, State: s.State, Breaker: s.Breaker.String(), NextProbe: s.NextProbe,
+			Associations: s.Associations, Bound: s.Bound, Moves: s.Moves,
+		}
+		if t := s.Trouble; t != nil {
+			row.LastError, row.LastErrorCode, row.LastErrorAt, row.LastErrorCount = strings.TrimSuffix(t.Reason+"; "+t.Advice, "; "), t.Code, t.At, t.Count
+		}
+		out = append(out, row)
+	}
+	return out
+}

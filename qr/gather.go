@@ -1,0 +1,453 @@
+package qr
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"dcmgate/dicom"
+	"dcmgate/dimse"
+	"dcmgate/spool"
+)
+
+// Bounds of what is fetched for a retrieval.
+const (
+	maxMissing     = 20_000                 // instances
+	stragglerQuiet = 3 * time.Second        // without an instance, after the upstream has said that it has sent them
+	firstRound     = 250 * time.Millisecond // from an arrival to the sending of what has arrived, which is then doubled
+	longestRound   = 2 * time.Second
+	stragglerPoll  = 20 * time.Millisecond
+)
+
+// gathering brings to the gateway what a retrieval selects and only upstreams have. It asks the upstreams one after another
+// which instances there are, and fetches the series that lack some; what arrives is sent on from the index, in rounds, while
+// the rest is on its way. A nil *gathering gathers nothing.
+type gathering struct {
+	scp     *SCP
+	query   *query
+	level   Level // of the retrieval
+	tally   *tally
+	arrival chan struct{} // receives when something may have come; capacity 1
+	cancel  context.CancelFunc
+	over    chan struct{} // closed when nothing more is to come
+
+	mu      sync.Mutex
+	claimed keySet // what has been taken to be sent
+	missing map[dicom.UID]*expected
+	last    time.Time // when one of these has arrived
+	watched []dicom.UID
+	failed  []string // names of upstreams and reasons
+}
+
+// expected is an instance that an upstream has.
+type expected struct {
+	series  dicom.UID
+	arrived bool
+}
+
+// gather begins to gather for a retrieval, until stop; nil if there is nowhere to ask.
+func (r *retrieval) gather(ctx context.Context) *gathering {
+	if len(r.through) == 0 {
+		return nil
+	}
+	g := &gathering{
+		scp: r.scp, query: r.query, level: r.level, tally: r.tally,
+		arrival: make(chan struct{}, 1), over: make(chan struct{}),
+		claimed: newKeySet(), missing: map[dicom.UID]*expected{},
+	}
+	ctx, g.cancel = context.WithCancel(ctx)
+	go func() {
+		defer close(g.over)
+		defer r.scp.gatherings.unwatch(g)
+		for _, u := range r.through {
+			if err := g.from(ctx, u); err != nil && ctx.Err() == nil {
+				g.failure(u, err)
+			}
+		}
+	}()
+	return g
+}
+
+// stop ends the gathering.
+func (g *gathering) stop() {
+	if g != nil {
+		g.cancel()
+		<-g.over
+	}
+}
+
+// rounds sends what arrives until nothing more is to come.
+func (r *retrieval) rounds(ctx context.Context) error {
+	g := r.gathering
+	if g == nil {
+		return nil
+	}
+	for wait := firstRound; ; wait = min(2*wait, longestRound) {
+		last := g.await(ctx, wait)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		pairs, err := r.census(ctx)
+		if err == nil && len(pairs) > 0 {
+			err = r.send(ctx, pairs)
+		}
+		if err != nil || last {
+			g.giveUp()
+			return err
+		}
+	}
+}
+
+// await waits for an arrival and then for others that follow it; true at the end of all.
+func (g *gathering) await(ctx context.Context, gather time.Duration) (last bool) {
+	select {
+	case <-g.arrival:
+	case <-g.over:
+		return true
+	case <-ctx.Done():
+		return true
+	}
+	timer := time.NewTimer(gather)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return false
+	case <-g.over:
+	case <-ctx.Done():
+	}
+	return true
+}
+
+// claim tells whether an instance is to be sent now: each is once.
+func (g *gathering) claim(uid dicom.UID) bool {
+	if g == nil {
+		return true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.claimed.add(string(uid)) {
+		return false
+	}
+	delete(g.missing, uid)
+	return true
+}
+
+// counts tells whether an instance in the index is yet to be sent, and whether it has to be counted for that: once.
+func (g *gathering) counts(in *spool.Instance) (send, count bool) {
+	if g == nil {
+		return true, true
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.claimed.has(string(in.SOPInstanceUID)) {
+		return false, false
+	}
+	if count = g.missing[in.SOPInstanceUID] == nil; count {
+		g.missing[in.SOPInstanceUID] = &expected{series: in.SeriesInstanceUID, arrived: true}
+	}
+	return true, count
+}
+
+// giveUp counts as failed what has not come.
+func (g *gathering) giveUp() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	reason := "not sent by the upstream"
+	if len(g.failed) > 0 {
+		reason = g.failed[0]
+	}
+	for uid := range g.missing {
+		g.tally.fail(uid, reason)
+	}
+	clear(g.missing)
+}
+
+func (g *gathering) failure(u Upstream, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.failed = append(g.failed, u.Name()+": "+reasonOf(err))
+}
+
+// shortfall says which upstreams could not be asked, or not to the end; "" if all could.
+func (g *gathering) shortfall() string {
+	if g == nil {
+		return ""
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.failed) == 0 {
+		return ""
+	}
+	return "incomplete; " + strings.Join(g.failed, "; ")
+}
+
+// from gathers from one upstream. First all is listed, so that the counters are right soon.
+func (g *gathering) from(ctx context.Context, u Upstream) error {
+	wants, err := g.list(ctx, u)
+	failures := 0
+	for _, w := range wants {
+		moved, fetched := u.Fetch(ctx, w)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		g.stragglers(ctx, w.Series, moved)
+		if fetched == nil {
+			failures = 0
+			continue
+		}
+		err = fetched
+		if failures++; failures == 2 {
+			break // the others would fare no better
+		}
+	}
+	return err
+}
+
+// stragglers waits for what the upstream says that it has sent.
+func (g *gathering) stragglers(ctx context.Context, series dicom.UID, moved int) {
+	if moved == 0 {
+		return
+	}
+	poll := time.NewTicker(stragglerPoll)
+	defer poll.Stop()
+	for begun := time.Now(); ; {
+		g.mu.Lock()
+		quiet, left := time.Since(g.last), 0
+		for _, e := range g.missing {
+			if e.series == series && !e.arrived {
+				left++
+			}
+		}
+		g.mu.Unlock()
+		if left == 0 || min(quiet, time.Since(begun)) >= stragglerQuiet {
+			return
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// list finds what is missing, and what to fetch for it.
+func (g *gathering) list(ctx context.Context, u Upstream) (wants []Wanted, err error) {
+	studies := g.given(dicom.TagStudyInstanceUID)
+	if patient := valuesIn(g.query.keys, dicom.TagPatientID); len(patient) > 0 {
+		if studies, err = g.find(ctx, u, LevelStudy, key(dicom.TagPatientID, patient...), key(dicom.TagStudyInstanceUID, texts(studies)...)); err != nil {
+			return nil, err
+		}
+	}
+	for _, study := range studies {
+		g.scp.gatherings.watch(g, study)
+		series := g.given(dicom.TagSeriesInstanceUID)
+		if g.level <= LevelStudy {
+			if series, err = g.find(ctx, u, LevelSeries, key(dicom.TagStudyInstanceUID, string(study)), key(dicom.TagSeriesInstanceUID)); err != nil {
+				return wants, err
+			}
+		}
+		for _, s := range series {
+			w, err := g.listSeries(ctx, u, study, s)
+			if w != nil {
+				wants = append(wants, *w)
+			}
+			if err != nil {
+				return wants, err
+			}
+		}
+	}
+	return wants, nil
+}
+
+// listSeries finds what is missing of a series; nil if nothing is.
+func (g *gathering) listSeries(ctx context.Context, u Upstream, study, series dicom.UID) (*Wanted, error) {
+	asked := g.given(dicom.TagSOPInstanceUID)
+	theirs, err := g.find(ctx, u, LevelImage, key(dicom.TagStudyInstanceUID, string(study)), key(dicom.TagSeriesInstanceUID, string(series)),
+		key(dicom.TagSOPInstanceUID, texts(asked)...))
+	if err != nil || len(theirs) == 0 {
+		return nil, err
+	}
+	own := newKeySet()
+	for in, err := range g.scp.o.Index.Latest(ctx, study, series) {
+		if err != nil {
+			return nil, err
+		}
+		own.add(string(in.SOPInstanceUID))
+	}
+	w := Wanted{Study: study, Series: series}
+	for _, uid := range theirs {
+		if own.has(string(uid)) || len(asked) > 0 && !slices.Contains(asked, uid) || !g.lacks(uid, series) {
+			continue
+		}
+		w.Instances = append(w.Instances, uid)
+	}
+	switch {
+	case len(w.Instances) == 0:
+		return nil, nil
+	case len(asked) == 0:
+		w.Instances = nil // the series: what is here of it already is recognised
+	}
+	if g.expecting() > maxMissing {
+		return nil, &Unavailable{Reason: "more to fetch than is allowed at once"}
+	}
+	return &w, nil
+}
+
+// lacks notes an instance to come; false if it is on its way to the destination.
+func (g *gathering) lacks(uid, series dicom.UID) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.claimed.has(string(uid)) {
+		return false
+	}
+	if g.missing[uid] == nil { // else another upstream has not sent it
+		g.missing[uid] = &expected{series: series}
+		g.tally.expect()
+	}
+	return true
+}
+
+func (g *gathering) expecting() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.missing)
+}
+
+// given are the UIDs of a unique key in the caller's identifier.
+func (g *gathering) given(tag dicom.Tag) (uids []dicom.UID) {
+	for _, v := range valuesIn(g.query.keys, tag) {
+		if v != "" {
+			uids = append(uids, dicom.UID(v))
+		}
+	}
+	return uids
+}
+
+func texts(uids []dicom.UID) (out []string) {
+	for _, uid := range uids {
+		out = append(out, string(uid))
+	}
+	return out
+}
+
+func key(tag dicom.Tag, values ...string) Attribute {
+	return Attribute{Tag: tag, VR: dicom.TagVR(tag), Values: values}
+}
+
+// find asks an upstream for the unique keys of a level.
+func (g *gathering) find(ctx context.Context, u Upstream, level Level, keys ...Attribute) (uids []dicom.UID, err error) {
+	id := &Identifier{CharacterSet: g.query.charset}
+	for _, k := range append(keys, key(dicom.TagQueryRetrieveLevel, level.String())) {
+		id.set(k)
+	}
+	model, _ := modelOf(dimse.CFindRQ, StudyRootFind)
+	q, err := newQuery(model, id, extensions{})
+	if err != nil {
+		return nil, err
+	}
+	seen, useless := newKeySet(), 0
+	for m, err := range u.Find(ctx, q.question()) {
+		if err != nil {
+			return uids, err
+		}
+		_, uid, ok := q.relay(m)
+		switch {
+		case ok && seen.add(uid):
+			uids = append(uids, dicom.UID(uid))
+		default:
+			useless++
+		}
+		if useless > maxUseless || len(uids) > maxMissing {
+			return uids, errUseless
+		}
+	}
+	return uids, nil
+}
+
+// gatherings are those under way, by the studies that they wait for.
+type gatherings struct {
+	mu    sync.Mutex
+	many  atomic.Int32 // watched studies, so that who stores pays nothing while there are none
+	study map[dicom.UID][]*gathering
+}
+
+func (s *gatherings) watch(g *gathering, study dicom.UID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.Contains(s.study[study], g) {
+		return
+	}
+	if s.study == nil {
+		s.study = map[dicom.UID][]*gathering{}
+	}
+	s.study[study] = append(s.study[study], g)
+	g.watched = append(g.watched, study)
+	s.many.Add(1)
+}
+
+func (s *gatherings) unwatch(g *gathering) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, study := range g.watched {
+		left := slices.DeleteFunc(slices.Clone(s.study[study]), func(o *gathering) bool { return o == g })
+		if s.study[study] = left; len(left) == 0 {
+			delete(s.study, study)
+		}
+		s.many.Add(-1)
+	}
+	g.watched = nil
+}
+
+func (s *gatherings) of(study dicom.UID) []*gathering {
+	if s.many.Load() == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.study[study])
+}
+
+// Arrived tells retrievals and upstreams that an instance is stored, from wherever it came. It is called for each instance
+// that is received, and costs nothing while nobody waits.
+func (s *SCP) Arrived(study, series, sop dicom.UID) {
+	for _, u := range s.o.Upstreams {
+		u.Arrived(study, series)
+	}
+	for _, g := range s.gatherings.of(study) {
+		g.arrived(sop)
+	}
+}
+
+func (g *gathering) arrived(sop dicom.UID) {
+	g.mu.Lock()
+	if e := g.missing[sop]; e != nil {
+		e.arrived = true
+		g.last = time.Now()
+	}
+	g.mu.Unlock()
+	select {
+	case g.arrival <- struct{}{}:
+	default:
+	}
+}
+
+// Expects tells whether a retrieval waits for an instance.
+func (s *SCP) Expects(sop dicom.UID) bool {
+	if s.gatherings.many.Load() == 0 {
+		return false
+	}
+	s.gatherings.mu.Lock()
+	var all []*gathering
+	for _, of := range s.gatherings.study {
+		all = append(all, of...)
+	}
+	s.gatherings.mu.Unlock()
+	return slices.ContainsFunc(all, func(g *gathering) bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.missing[sop] != nil
+	})
+}

@@ -63,6 +63,7 @@ type courier struct {
 	goodput      float64 // bytes per second, smoothed
 
 	ledger ledger
+	asker  *asker // nil: commitment is not asked for
 }
 
 // Times of the courier's own. Work is signalled; the poll only makes up for
@@ -140,6 +141,7 @@ func (c *courier) step(ctx context.Context, workers *errgroup.Group) time.Time {
 			workers.Go(func() error { w.run(ctx); return nil })
 		}
 	}
+	sooner(c.askWhenDue(ctx, now, workers))
 	sooner(c.measure(now))
 	return next
 }
@@ -315,7 +317,7 @@ func (c *courier) recruit(now time.Time) []*worker {
 		return []*worker{c.newWorker(true)}
 	}
 	var crew []*worker
-	if c.echoDue && c.breaker.state == BreakerClosed && c.workers < c.control.bound(now) && len(c.stalled) == 0 {
+	if c.echoDue && c.breaker.state == BreakerClosed && c.workers < c.seats(now) && len(c.stalled) == 0 {
 		c.echoDue = false
 		crew = append(crew, c.newWorker(true))
 	}
@@ -335,15 +337,24 @@ func (c *courier) lacking(now time.Time) int {
 		return 0
 	}
 	if c.open == 0 || c.breaker.state == BreakerHalfOpen {
-		return max(1-c.workers, 0) // the first shows whether the destination is there
+		return max(min(1, c.seats(now))-c.workers, 0) // the first shows whether the destination is there
 	}
 	wanted := c.control.wanted(now, waiting, c.share())
 	if now.Sub(c.waitingSince) >= sampleInterval || c.feed.orphan(c.served) != nil {
 		wanted = max(wanted, c.running+1)
 	}
 	wanted = min(wanted, c.control.allowed(now))
-	bound := c.control.bound(now) // includes associations being released
-	return max(min(wanted-c.running, bound-c.workers), 0)
+	return max(min(wanted-c.running, c.seats(now)-c.workers), 0)
+}
+
+// seats is how many workers there may be, those whose associations are being
+// released included: one for each association, but that of the asker.
+func (c *courier) seats(now time.Time) int {
+	bound := c.control.bound(now)
+	if c.asker != nil && c.asker.busy {
+		bound--
+	}
+	return bound
 }
 
 // measure feeds the controller and returns when to measure again.

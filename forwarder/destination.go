@@ -54,6 +54,8 @@ type Destination struct {
 	Timeouts dimse.Timeouts
 	// Policy bounds retries.
 	Policy Policy
+	// Commitment says whether and how it is asked for storage commitment.
+	Commitment Commitment
 }
 
 // A Dialer opens associations.
@@ -84,6 +86,9 @@ func (d Destination) withDefaults() (Destination, error) {
 		d.DialTimeout = 30 * time.Second
 	}
 	var err error
+	if d.Commitment, err = d.Commitment.withDefaults(); err != nil {
+		return d, fmt.Errorf("destination %q: %w", d.Name, err)
+	}
 	if d.Policy, err = d.Policy.withDefaults(); err != nil {
 		return d, fmt.Errorf("destination %q: %w", d.Name, err)
 	}

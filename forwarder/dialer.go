@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"dcmgate/commitment"
 	"dcmgate/dimse"
 	"dcmgate/pdu"
 	"dcmgate/transfer"
@@ -35,6 +36,16 @@ func (n *DIMSE) Dial(ctx context.Context, d Destination, contexts []pdu.Presenta
 		return nil, err
 	}
 	return transfer.Over(a), nil
+}
+
+// DialCommitment implements CommitmentDialer.
+func (n *DIMSE) DialCommitment(ctx context.Context, d Destination, reports dimse.Service) (*dimse.Association, error) {
+	return n.dialer(d).Dial(ctx, d.Address, dimse.Proposal{
+		CalledAETitle:  d.CalledAETitle,
+		CallingAETitle: d.CallingAETitle,
+		Contexts:       []pdu.PresentationContext{commitment.Context(1)},
+		Service:        dimse.Mux{dimse.NEventReportRQ: reports},
+	})
 }
 
 // dialer returns the destination's dialer: TLS, timeouts and maximum length

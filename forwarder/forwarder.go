@@ -18,6 +18,8 @@ import (
 type Options struct {
 	Queue        Queue
 	Dialer       Dialer
+	Custody      Custody          // needed where a destination is asked for commitment
+	Commitments  CommitmentDialer // likewise
 	Destinations []Destination
 	// Grace is how long instances under way are still awaited when the
 	// forwarder stops; default 10 s, negative none.
@@ -35,6 +37,7 @@ type Options struct {
 type Forwarder struct {
 	couriers []*courier
 	byName   map[string]*courier
+	reports  map[string]prometheus.Counter // by outcome
 }
 
 // New checks the options and prepares the couriers. It starts nothing.
@@ -45,6 +48,7 @@ func New(o Options) (*Forwarder, error) {
 	o = o.withDefaults()
 	f := &Forwarder{byName: make(map[string]*courier)}
 	metrics := newInstruments(o.Registerer)
+	f.reports = metrics.reportsTaken
 	for _, d := range o.Destinations {
 		d, err := d.withDefaults()
 		if err != nil {
@@ -57,6 +61,12 @@ func New(o Options) (*Forwarder, error) {
 			return nil, fmt.Errorf("forwarder: destination %q converts and there is no converter", d.Name)
 		}
 		c := newCourier(d, o, metrics.of(d.Name))
+		if d.Commitment.Enabled {
+			if o.Custody == nil || o.Commitments == nil {
+				return nil, fmt.Errorf("forwarder: destination %q: commitment needs custody and a dialer", d.Name)
+			}
+			c.asker = &asker{Commitment: d.Commitment, custody: o.Custody, dialer: o.Commitments, metrics: metrics.commitmentsOf(d.Name)}
+		}
 		f.couriers = append(f.couriers, c)
 		f.byName[d.Name] = c
 	}
@@ -126,8 +136,8 @@ func (f *Forwarder) Status() []Status {
 	return all
 }
 
-// Probe lets an open breaker try at once, for a person who has mended
-// something. It reports whether there is such a destination.
+// Probe lets an open breaker try at once, and commitment be asked for, for a
+// person who has mended something. It reports whether there is such a destination.
 func (f *Forwarder) Probe(destination string) bool {
 	c := f.byName[destination]
 	if c == nil {
@@ -136,6 +146,9 @@ func (f *Forwarder) Probe(destination string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.breaker.hurry()
+	if c.asker != nil {
+		c.asker.next, c.asker.silent = time.Time{}, 0
+	}
 	c.more = true
 	c.kick()
 	return true

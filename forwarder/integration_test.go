@@ -29,6 +29,8 @@ type archive struct {
 	window uint16
 	// admit may reject an association, numbered from 0.
 	admit func(n int) error
+	// admitRQ is admit by what is requested.
+	admitRQ func(*dimse.AssociationRequest) error
 	// receive may do something else than answer success to the nth instance.
 	receive func(n int, rq *dimse.Request) dimse.Status
 
@@ -72,6 +74,11 @@ func (a *archive) associate(_ context.Context, rq *dimse.AssociationRequest) (*d
 	a.mu.Unlock()
 	if a.admit != nil {
 		if err := a.admit(n); err != nil {
+			return nil, err
+		}
+	}
+	if a.admitRQ != nil {
+		if err := a.admitRQ(rq); err != nil {
 			return nil, err
 		}
 	}

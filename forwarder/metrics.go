@@ -3,6 +3,8 @@ package forwarder
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"dcmgate/spool"
 )
 
 // The values of the label outcome of dcmgate_delivery_attempts_total.
@@ -33,6 +35,12 @@ type instruments struct {
 	allowed      *prometheus.GaugeVec
 	window       *prometheus.GaugeVec
 	rate         *prometheus.GaugeVec
+
+	commitmentRequests  *prometheus.CounterVec
+	commitmentInstances *prometheus.CounterVec
+	commitmentSeconds   *prometheus.HistogramVec
+	commitmentDegraded  *prometheus.GaugeVec
+	reportsTaken        map[string]prometheus.Counter
 }
 
 func newInstruments(r prometheus.Registerer) *instruments {
@@ -44,9 +52,23 @@ func newInstruments(r prometheus.Registerer) *instruments {
 	gauge := func(name, help string) *prometheus.GaugeVec {
 		return f.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, by)
 	}
+	reports := counter("dcmgate_destination_commitment_reports_total", "Reports of storage commitment by what became of them: taken, repeated, of an unknown transaction, from another application entity than was asked, failed to be recorded.", "outcome")
+	taken := make(map[string]prometheus.Counter, len(reportOutcomes))
+	for _, o := range reportOutcomes {
+		taken[o] = reports.WithLabelValues(o)
+	}
 	return &instruments{
-		delivered: counter("dcmgate_instances_delivered_total", "Instances that the destination answered for with success, a warning, or that it has them already.", by...),
-		bytes:     counter("dcmgate_delivered_bytes_total", "Bytes of the data sets of delivered instances.", by...),
+		commitmentRequests:  counter("dcmgate_destination_commitment_requests_total", "Requests for storage commitment, by what became of them.", "destination", "outcome"),
+		commitmentInstances: counter("dcmgate_destination_commitment_instances_total", "Instances reported on by the destination, by what follows.", "destination", "outcome"),
+		commitmentSeconds: f.NewHistogramVec(prometheus.HistogramOpts{
+			Name:    "dcmgate_destination_commitment_seconds",
+			Help:    "Time from a request for storage commitment to its report.",
+			Buckets: []float64{.01, .1, 1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600},
+		}, by),
+		commitmentDegraded: gauge("dcmgate_destination_commitment_degraded", "1 while the destination does not take requests for storage commitment or does not report on them."),
+		reportsTaken:       taken,
+		delivered:          counter("dcmgate_instances_delivered_total", "Instances that the destination answered for with success, a warning, or that it has them already.", by...),
+		bytes:              counter("dcmgate_delivered_bytes_total", "Bytes of the data sets of delivered instances.", by...),
 		seconds: f.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "dcmgate_delivery_seconds",
 			Help:    "Time from the receipt of an instance to its delivery.",
@@ -90,4 +112,31 @@ func (i *instruments) of(destination string) destinationInstruments {
 		d.attempts[o] = i.attempts.WithLabelValues(destination, o)
 	}
 	return d
+}
+
+// commitmentInstruments are those of one destination that is asked for storage
+// commitment.
+type commitmentInstruments struct {
+	requests  map[string]prometheus.Counter
+	instances map[spool.CommitmentResult]prometheus.Counter
+	reports   map[string]prometheus.Counter
+	seconds   prometheus.Observer
+	degraded  prometheus.Gauge
+}
+
+func (i *instruments) commitmentsOf(destination string) commitmentInstruments {
+	m := commitmentInstruments{
+		requests:  make(map[string]prometheus.Counter, len(requestOutcomes)),
+		instances: make(map[spool.CommitmentResult]prometheus.Counter, len(resultNames)),
+		reports:   i.reportsTaken,
+		seconds:   i.commitmentSeconds.WithLabelValues(destination),
+		degraded:  i.commitmentDegraded.WithLabelValues(destination),
+	}
+	for _, o := range requestOutcomes {
+		m.requests[o] = i.commitmentRequests.WithLabelValues(destination, o)
+	}
+	for result, name := range resultNames {
+		m.instances[result] = i.commitmentInstances.WithLabelValues(destination, name)
+	}
+	return m
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/spool"
 )
 
 // TestMetricsExistFromTheStart holds the list that the documentation gives.
@@ -12,9 +14,10 @@ func TestMetricsExistFromTheStart(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	_, err := New(Options{
 		Queue: newMemQueue(t), Dialer: &peer{}, Registerer: registry,
+		Custody: new(spool.Spool), Commitments: new(DIMSE),
 		Destinations: []Destination{
 			{Name: "cloud", CalledAETitle: "CLOUD", Address: "cloud:104"},
-			{Name: "pacs", CalledAETitle: "PACS", Address: "pacs:104"},
+			{Name: "pacs", CalledAETitle: "PACS", Address: "pacs:104", Commitment: Commitment{Enabled: true}},
 		},
 	})
 	if err != nil {
@@ -42,6 +45,11 @@ func TestMetricsExistFromTheStart(t *testing.T) {
 		"dcmgate_destination_associations_allowed":        2,
 		"dcmgate_destination_window":                      2,
 		"dcmgate_destination_rate_limit_bytes_per_second": 2,
+		"dcmgate_destination_commitment_requests_total":   len(requestOutcomes),
+		"dcmgate_destination_commitment_instances_total":  len(resultNames),
+		"dcmgate_destination_commitment_reports_total":    len(reportOutcomes),
+		"dcmgate_destination_commitment_seconds":          1,
+		"dcmgate_destination_commitment_degraded":         1,
 	}
 	for name, n := range want {
 		if series[name] != n {

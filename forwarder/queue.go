@@ -39,7 +39,7 @@ type Result struct {
 	Job     Job
 	Verdict Verdict
 	Status  uint16    // of the C-STORE response, if delivered
-	At      time.Time // if to be retried
+	At      time.Time // if to be retried; if delivered, when to ask for commitment, zero not to
 	Code    string    // short name of the failure, or empty
 	Reason  string    // the failure in words
 	// Unreadable says of a parked job that the instance's bytes could not be

@@ -134,6 +134,9 @@ func (c *courier) deliveredAs(now time.Time, e *entry, f failure, status uint16)
 	c.metrics.bytes.Add(float64(max(e.Size, 0)))
 	c.metrics.seconds.Observe(now.Sub(e.Received).Seconds())
 	r := Result{Job: e.Job, Verdict: Delivered, Status: status}
+	if c.asker != nil {
+		r.At = now.Add(c.asker.Wait)
+	}
 	if outcome != outcomeDelivered {
 		r.Code, r.Reason = f.Code, f.Error()
 	}

@@ -62,6 +62,9 @@ func spoolOutcome(r Result) spool.Outcome {
 	key := spool.JobKey{ID: spool.InstanceID(r.Job.ID), Destination: r.Job.Destination}
 	switch r.Verdict {
 	case Delivered:
+		if !r.At.IsZero() {
+			return spool.Await(key, r.Status, r.At)
+		}
 		return spool.Delivered(key, r.Status)
 	case RetryLater:
 		return spool.Retry(key, r.At, r.Code, r.Reason)

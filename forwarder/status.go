@@ -8,18 +8,26 @@ type Status struct {
 	CalledAETitle string
 	Address       string
 
-	State        string       // one of the State constants
-	Breaker      BreakerState // of the circuit breaker
-	NextProbe    time.Time    // when an open breaker tries again; zero otherwise
-	Associations int          // open now
-	Allowed      int          // found to be worth having at most
-	Bound        int          // configured at most
-	Window       int          // operations granted at the last negotiation; 0 before
-	Claimed      int          // instances leased: waiting for an association or under way
-	Delivered    uint64       // since the start
-	Goodput      float64      // bytes per second, smoothed
-	Rate         Rate         // limit at present
-	Trouble      *Trouble     // the last failure, nil if there was none since the start
+	State        string            // one of the State constants
+	Breaker      BreakerState      // of the circuit breaker
+	NextProbe    time.Time         // when an open breaker tries again; zero otherwise
+	Associations int               // open now
+	Allowed      int               // found to be worth having at most
+	Bound        int               // configured at most
+	Window       int               // operations granted at the last negotiation; 0 before
+	Claimed      int               // instances leased: waiting for an association or under way
+	Delivered    uint64            // since the start
+	Goodput      float64           // bytes per second, smoothed
+	Rate         Rate              // limit at present
+	Trouble      *Trouble          // the last failure, nil if there was none since the start
+	Commitment   *CommitmentStatus // nil where commitment is not asked for
+}
+
+// CommitmentStatus is a snapshot of a destination's storage commitment.
+type CommitmentStatus struct {
+	Requests int       // taken by the destination since the start and not reported on yet
+	Next     time.Time // no request is made before; zero if one may be
+	Trouble  *Trouble  // what keeps it from working, nil if nothing does
 }
 
 // The states of a destination, in words.
@@ -58,6 +66,16 @@ func (c *courier) status() Status {
 	if c.ledger.last != nil {
 		last := *c.ledger.last
 		s.Trouble = &last
+	}
+	if a := c.asker; a != nil {
+		s.Commitment = &CommitmentStatus{Requests: len(a.open), Next: a.next}
+		if a.busy {
+			s.Associations++
+		}
+		if a.trouble != nil {
+			last := *a.trouble
+			s.Commitment.Trouble = &last
+		}
 	}
 	return s
 }

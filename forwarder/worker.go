@@ -231,8 +231,10 @@ func (w *worker) enough() bool {
 		return true
 	case w.taken > 0 && w.running > w.control.allowed(time.Now()):
 		return true
-	case w.echoDue && w.workers >= w.control.bound(time.Now()):
+	case w.echoDue && w.workers >= w.seats(time.Now()):
 		return true // a C-ECHO needs an association of its own
+	case w.asker != nil && w.asker.due && w.running == w.workers && w.workers >= w.seats(time.Now()):
+		return true // so does a request for commitment
 	}
 	return w.mustMakeRoom()
 }

@@ -1,0 +1,563 @@
+package forwarder
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/commitment"
+	"dcmgate/dicom"
+	"dcmgate/dimse"
+	"dcmgate/internal/synth"
+	"dcmgate/pdu"
+	"dcmgate/spool"
+)
+
+// vault is an archive that can be asked for commitment.
+type vault struct {
+	archive
+	unsupported bool
+	serves      int32 // associations at once; 0 any number
+	// take does something with the nth request; an error refuses it.
+	take func(n int, rq *dimse.Request, r *commitment.Request) error
+
+	requests []*commitment.Request // guarded by archive.mu
+	open     atomic.Int32
+	overfull atomic.Int32
+}
+
+func (v *vault) serve(t testing.TB) (address string) {
+	t.Helper()
+	v.digests, v.copies = map[dicom.UID][32]byte{}, map[dicom.UID]int{}
+	return serveHandler(t, v.associate)
+}
+
+func serveHandler(t testing.TB, h dimse.HandlerFunc) (address string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := dimse.NewServer(h, dimse.ServerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-served
+	})
+	return l.Addr().String()
+}
+
+func (v *vault) associate(ctx context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
+	acceptance, err := v.archive.associate(ctx, rq)
+	if err != nil {
+		return nil, err
+	}
+	v.count(acceptance)
+	acceptance.Service.(dimse.Mux)[dimse.NActionRQ] = commitment.Requests(v.request)
+	if v.unsupported {
+		acceptance.Results = slices.DeleteFunc(acceptance.Results, func(r pdu.PresentationContextResult) bool {
+			return rq.RQ.PresentationContexts[0].AbstractSyntax == string(commitment.SOPClass)
+		})
+	}
+	return acceptance, nil
+}
+
+// count counts requests that come while enough associations are open. One that has been released may take a moment to be
+// seen closed.
+func (v *vault) count(acceptance *dimse.Acceptance) {
+	for end := time.Now().Add(5 * time.Second); v.serves > 0 && v.open.Load() >= v.serves; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			v.overfull.Add(1)
+			break
+		}
+	}
+	v.open.Add(1)
+	acceptance.Closed = func(dimse.AssociationSummary) { v.open.Add(-1) }
+}
+
+func (v *vault) request(_ context.Context, rq *dimse.Request, r *commitment.Request) error {
+	v.mu.Lock()
+	n := len(v.requests)
+	v.requests = append(v.requests, r)
+	v.mu.Unlock()
+	return v.take(n, rq, r)
+}
+
+func (v *vault) made() []*commitment.Request {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.requests)
+}
+
+func (v *vault) copiesOf(uid dicom.UID) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.copies[uid]
+}
+
+// all is the report that commits everything.
+func all(r *commitment.Request) *commitment.Result {
+	return &commitment.Result{TransactionUID: r.TransactionUID, Committed: r.References}
+}
+
+// except is the report in which some instances fail.
+func except(r *commitment.Request, reason dimse.Status, failing func(dicom.UID) bool) *commitment.Result {
+	result := &commitment.Result{TransactionUID: r.TransactionUID}
+	for _, ref := range r.References {
+		if failing(ref.SOPInstanceUID) {
+			result.Failed = append(result.Failed, commitment.Failure{Reference: ref, Reason: reason})
+		} else {
+			result.Committed = append(result.Committed, ref)
+		}
+	}
+	return result
+}
+
+// reportOn reports over the association of the request, once that has been answered.
+func reportOn(rq *dimse.Request, result *commitment.Result) {
+	a := rq.Association
+	go func() { _ = commitment.Report(context.Background(), a, result) }() // the association may end first
+}
+
+// custodyRig is a forwarder over a spool whose destination is asked for commitment, and a listener for reports.
+type custodyRig struct {
+	*testing.T
+	spool    *spool.Spool
+	running  atomic.Pointer[Forwarder]
+	registry *prometheus.Registry
+	log      *logBuffer
+	listener string
+	sent     []dicom.UID
+	stop     func()
+}
+
+func startCustody(t *testing.T, n int, v *vault, change func(*Destination)) *custodyRig {
+	t.Helper()
+	s, digests := fill(t, n, 2000)
+	r := &custodyRig{T: t, spool: s, log: &logBuffer{}}
+	for uid := range digests {
+		r.sent = append(r.sent, uid)
+	}
+	slices.Sort(r.sent)
+	d := Destination{
+		Name: "cloud", CalledAETitle: "CLOUD", Address: v.serve(t), Policy: quick,
+		Commitment: Commitment{Enabled: true, Wait: 20 * time.Millisecond, Linger: 5 * time.Second, Timeout: time.Minute},
+	}
+	d.Policy.LongProbe = Backoff{Initial: 50 * time.Millisecond, Max: 100 * time.Millisecond}
+	if change != nil {
+		change(&d)
+	}
+	r.start(d)
+	r.listener = serveHandler(t, func(_ context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
+		return &dimse.Acceptance{
+			Results: dimse.Negotiate(rq.RQ, func(_ dicom.UID, offered []dicom.UID) (dicom.UID, pdu.ContextResult) {
+				return offered[0], pdu.ContextAccepted
+			}),
+			RoleSelections: commitment.GrantRoles(rq.RQ.RoleSelections, false, true),
+			Service: dimse.Mux{dimse.NEventReportRQ: commitment.Reports(func(ctx context.Context, rq *dimse.Request, result *commitment.Result) error {
+				return r.running.Load().TakeReport(ctx, rq, result)
+			})},
+		}, nil
+	})
+	return r
+}
+
+// start runs a forwarder until the test ends or stop is called.
+func (r *custodyRig) start(d Destination) {
+	r.Helper()
+	r.registry = prometheus.NewRegistry()
+	n := &DIMSE{CallingAETitle: "DCMGATE"}
+	f, err := New(Options{
+		Queue: FromSpool(r.spool), Dialer: n, Custody: r.spool, Commitments: n, Destinations: []Destination{d},
+		Registerer: r.registry, Logger: slog.New(slog.NewTextHandler(r.log, nil)),
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.running.Store(f)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error)
+	go func() { ended <- f.Run(ctx) }()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			r.Error(err)
+		}
+	})
+	r.Cleanup(r.stop)
+}
+
+// report reports over an association of its own and returns the status of the answer.
+func (r *custodyRig) report(callingAE string, result *commitment.Result) dimse.Status {
+	r.Helper()
+	a, err := (&dimse.Dialer{LocalAETitle: callingAE}).Dial(r.Context(), r.listener, dimse.Proposal{
+		CalledAETitle: "DCMGATE", Contexts: []pdu.PresentationContext{commitment.Context(1)},
+		RoleSelections: []pdu.RoleSelection{commitment.ReportingRole()},
+	})
+	if err != nil {
+		r.Fatal(err)
+	}
+	defer a.Close()
+	err = commitment.Report(r.Context(), a, result)
+	status, refused := errors.AsType[*dimse.StatusError](err)
+	switch {
+	case err == nil:
+		return dimse.StatusSuccess
+	case refused:
+		return status.Status
+	}
+	r.Fatal(err)
+	return 0
+}
+
+func (r *custodyRig) until(what string, condition func() bool) {
+	r.Helper()
+	for end := time.Now().Add(30 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.Fatalf("not %s: %+v, %+v\n%s", what, r.spool.Counts()["cloud"], r.running.Load().Status()[0], r.log)
+		}
+	}
+}
+
+func (r *custodyRig) untilCounts(want spool.JobCounts) {
+	r.Helper()
+	r.until(fmt.Sprintf("%+v", want), func() bool { return r.spool.Counts()["cloud"] == want })
+}
+
+// counted is the value of a counter with one outcome.
+func (r *custodyRig) counted(name, outcome string) int {
+	r.Helper()
+	families, err := r.registry.Gather()
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if f.GetName() == name && l.GetName() == "outcome" && l.GetValue() == outcome {
+					return int(m.GetCounter().GetValue())
+				}
+			}
+		}
+	}
+	r.Errorf("no series %s{outcome=%q}", name, outcome)
+	return 0
+}
+
+func (r *custodyRig) wantCounted(name, outcome string, want int) {
+	r.Helper()
+	r.until(fmt.Sprintf("%d in %s{outcome=%q}", want, name, outcome), func() bool { return r.counted(name, outcome) == want })
+}
+
+func TestReportOnTheSameAssociation(t *testing.T) {
+	for _, first := range []bool{false, true} { // PS3.7 leaves the order of response and report to the SCP
+		t.Run(fmt.Sprint("before the response: ", first), func(t *testing.T) {
+			v := &vault{take: func(_ int, rq *dimse.Request, r *commitment.Request) error {
+				if !first {
+					reportOn(rq, all(r))
+					return nil
+				}
+				return commitment.Report(context.Background(), rq.Association, all(r))
+			}}
+			r := startCustody(t, 40, v, nil)
+			r.untilCounts(spool.JobCounts{Committed: 40})
+			r.wantCounted("dcmgate_destination_commitment_instances_total", "committed", 40)
+			r.until("counted", func() bool {
+				return r.counted("dcmgate_destination_commitment_requests_total", "accepted") == len(v.made())
+			})
+			r.until("without open requests", func() bool { return r.running.Load().Status()[0].Commitment.Requests == 0 })
+			var asked []dicom.UID
+			for _, rq := range v.made() {
+				for _, ref := range rq.References {
+					asked = append(asked, ref.SOPInstanceUID)
+					if ref.SOPClassUID != synth.CTImageStorage {
+						t.Errorf("asked for %+v", ref)
+					}
+				}
+			}
+			if slices.Sort(asked); !slices.Equal(asked, r.sent) {
+				t.Errorf("asked for %d instances, want each of the %d once", len(asked), len(r.sent))
+			}
+		})
+	}
+}
+
+func TestBatches(t *testing.T) {
+	v := &vault{take: func(_ int, rq *dimse.Request, r *commitment.Request) error { reportOn(rq, all(r)); return nil }}
+	r := startCustody(t, 25, v, func(d *Destination) { d.Commitment.Batch, d.Commitment.Wait = 10, 300*time.Millisecond })
+	r.untilCounts(spool.JobCounts{Committed: 25})
+	seen := map[dicom.UID]bool{}
+	for _, rq := range v.made() {
+		if len(rq.References) > 10 || seen[rq.TransactionUID] || rq.TransactionUID.Valid() != nil {
+			t.Errorf("transaction %s of %d instances", rq.TransactionUID, len(rq.References))
+		}
+		seen[rq.TransactionUID] = true
+	}
+}
+
+func TestReportOnAnotherAssociation(t *testing.T) {
+	v := &vault{take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
+	r := startCustody(t, 3, v, nil)
+	r.until("asked", func() bool { return len(v.made()) == 1 })
+	result := all(v.made()[0])
+	if got := r.report("OTHER", result); got != dimse.StatusInvalidArgumentValue {
+		t.Errorf("another application entity's report is answered %v", got)
+	}
+	if got := r.report("CLOUD", &commitment.Result{TransactionUID: "2.25.1", Committed: result.Committed}); got != dimse.StatusInvalidArgumentValue {
+		t.Errorf("a report on what nobody asked is answered %v", got)
+	}
+	r.untilCounts(spool.JobCounts{Awaiting: 3})
+	for i := range 2 { // the SCP repeats what it has not seen answered
+		if got := r.report("CLOUD", result); got != dimse.StatusSuccess {
+			t.Errorf("report %d is answered %v", i, got)
+		}
+	}
+	r.untilCounts(spool.JobCounts{Committed: 3})
+	for outcome, want := range map[string]int{reportTaken: 1, reportRepeated: 1, reportUnknown: 1, reportForeign: 1, reportFailed: 0} {
+		r.wantCounted("dcmgate_destination_commitment_reports_total", outcome, want)
+	}
+}
+
+// TestNoReport has a destination that takes requests and falls silent. It is asked again, ever more rarely; that a report
+// comes late is as good as that it comes.
+func TestNoReport(t *testing.T) {
+	v := &vault{take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
+	r := startCustody(t, 3, v, func(d *Destination) {
+		d.Commitment.Linger, d.Commitment.Timeout = time.Millisecond, 100*time.Millisecond
+	})
+	r.until("asked three times", func() bool { return len(v.made()) >= 3 })
+	s := r.running.Load().Status()[0]
+	if s.Commitment.Trouble == nil || s.Commitment.Trouble.Code != "commitment-unreported" || s.Trouble != nil || s.Breaker != BreakerClosed {
+		t.Errorf("%+v, commitment %+v", s, s.Commitment)
+	}
+	for i, want := range []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond} {
+		if asked, _, err := r.spool.Transaction(v.made()[i].TransactionUID); err != nil || asked.Until.Sub(asked.Asked) != want {
+			t.Errorf("report %d is waited for %v, want %v; %v", i, asked.Until.Sub(asked.Asked), want, err)
+		}
+	}
+	if got := r.report("CLOUD", all(v.made()[0])); got != dimse.StatusSuccess {
+		t.Errorf("the late report is answered %v", got)
+	}
+	r.untilCounts(spool.JobCounts{Committed: 3})
+	if r.running.Load().Status()[0].Commitment.Trouble != nil {
+		t.Error("still in trouble")
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	for _, row := range []struct {
+		reason dimse.Status
+		times  int // that it is reported for one instance; 0 for ever
+		copies int // of that instance at the destination in the end
+		asks   int
+		want   spool.JobCounts
+		code   string
+	}{
+		{0x0112, 1, 2, 2, spool.JobCounts{Committed: 4}, ""},
+		{0x0110, 2, 3, 3, spool.JobCounts{Committed: 4}, ""},
+		{0x0112, 0, 3, 3, spool.JobCounts{Committed: 3, Refused: 1}, "commitment-0112"},
+		{0x0119, 0, 3, 3, spool.JobCounts{Committed: 3, Refused: 1}, "commitment-0119"},
+		{0x0122, 0, 1, 1, spool.JobCounts{Committed: 3, Refused: 1}, "commitment-0122"},
+		{0x0213, 1, 1, 2, spool.JobCounts{Committed: 4}, ""},
+		{0x0131, 1, 1, 2, spool.JobCounts{Committed: 4}, ""},
+		{0xC123, 0, 3, 3, spool.JobCounts{Committed: 3, Refused: 1}, "commitment-C123"},
+	} {
+		t.Run(fmt.Sprintf("%04X %d times", uint16(row.reason), row.times), func(t *testing.T) {
+			t.Parallel()
+			var bad dicom.UID
+			var mu sync.Mutex
+			failed, asked := 0, 0
+			v := &vault{}
+			v.take = func(_ int, rq *dimse.Request, r *commitment.Request) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if bad == "" {
+					bad = r.References[0].SOPInstanceUID
+				}
+				reportOn(rq, except(r, row.reason, func(uid dicom.UID) bool {
+					if uid != bad {
+						return false
+					}
+					if asked++; row.times > 0 && failed == row.times {
+						return false
+					}
+					failed++
+					return true
+				}))
+				return nil
+			}
+			r := startCustody(t, 4, v, func(d *Destination) {
+				if d.Commitment.Attempts = 2; reasonOf(row.reason).result == spool.ResultAskAgain {
+					d.Commitment.Timeout = 2 * time.Second
+				}
+			})
+			r.untilCounts(row.want)
+			mu.Lock()
+			defer mu.Unlock()
+			if got := v.copiesOf(bad); got != row.copies || asked != row.asks {
+				t.Errorf("sent %d times, want %d; asked for %d times, want %d", got, row.copies, asked, row.asks)
+			}
+			jobs, _, err := r.spool.Jobs(spool.JobFilter{State: spool.JobRefused}, "", 9)
+			if err != nil || len(jobs) != int(row.want.Refused) {
+				t.Fatal(len(jobs), err)
+			}
+			for _, j := range jobs {
+				if j.Code != row.code || j.Instance.SOPInstanceUID != bad || j.LastError == "" {
+					t.Errorf("refused: %+v", j)
+				}
+			}
+		})
+	}
+}
+
+// TestOddReports are what no SCP should send.
+func TestOddReports(t *testing.T) {
+	v := &vault{take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
+	r := startCustody(t, 4, v, func(d *Destination) { d.Commitment.Timeout = time.Hour })
+	r.until("asked", func() bool { return len(v.made()) == 1 })
+	rq := v.made()[0]
+	contradicted, otherClass, unmentioned, committed := rq.References[0], rq.References[1], rq.References[2], rq.References[3]
+	result := &commitment.Result{
+		TransactionUID: rq.TransactionUID,
+		Committed: []commitment.Reference{
+			contradicted, {SOPClassUID: "1.2.3", SOPInstanceUID: otherClass.SOPInstanceUID}, committed, committed,
+			{SOPClassUID: "1.2.3", SOPInstanceUID: "1.2.3.4"},
+		},
+		Failed: []commitment.Failure{
+			{Reference: contradicted, Reason: 0x0122}, {Reference: commitment.Reference{SOPClassUID: "1.2", SOPInstanceUID: "9.9"}, Reason: 0x0112},
+		},
+	}
+	if got := r.report("CLOUD", result); got != dimse.StatusSuccess {
+		t.Errorf("answered %v", got)
+	}
+	r.untilCounts(spool.JobCounts{Awaiting: 2, Committed: 1, Refused: 1})
+	waiting, err := r.spool.Awaiting("cloud", time.Now().Add(48*time.Hour), 9)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, j := range waiting {
+		if uid := j.Instance.SOPInstanceUID; uid != otherClass.SOPInstanceUID && uid != unmentioned.SOPInstanceUID || j.Code != "commitment-unmentioned" {
+			t.Errorf("%s awaits: %s", uid, j.Code)
+		}
+		if time.Until(j.NotBefore) < 20*time.Minute {
+			t.Errorf("asked again at %v", j.NotBefore)
+		}
+	}
+}
+
+// TestDestinationsThatCannotBeAsked deliver all the same, and are not pestered.
+func TestDestinationsThatCannotBeAsked(t *testing.T) {
+	for name, row := range map[string]struct {
+		vault   *vault
+		code    string
+		outcome string
+	}{
+		"SOP class not accepted": {&vault{unsupported: true}, "commitment-unsupported", requestRefused},
+		"refused": {&vault{take: func(int, *dimse.Request, *commitment.Request) error {
+			return &dimse.StatusError{Status: dimse.StatusNotAuthorized}
+		}}, "commitment-request", requestRefused},
+		"association aborted": {&vault{take: func(_ int, rq *dimse.Request, _ *commitment.Request) error {
+			return rq.Association.Abort()
+		}}, "abort-user", requestFailed},
+		"association rejected": {&vault{archive: archive{admitRQ: func(rq *dimse.AssociationRequest) error {
+			if rq.RQ.PresentationContexts[0].AbstractSyntax == string(commitment.SOPClass) {
+				return dimse.RejectCallingAETitle("no")
+			}
+			return nil
+		}}}, "rejected-calling-ae", requestFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := startCustody(t, 5, row.vault, func(d *Destination) {
+				d.Policy.Probe, d.Commitment.Timeout = d.Policy.LongProbe, 50*time.Millisecond
+			})
+			r.untilCounts(spool.JobCounts{Awaiting: 5})
+			begun := time.Now()
+			r.until("tried three times", func() bool { return r.counted("dcmgate_destination_commitment_requests_total", row.outcome) >= 3 })
+			if took := time.Since(begun); took < 50*time.Millisecond {
+				t.Errorf("three times within %v", took)
+			}
+			s := r.running.Load().Status()[0]
+			if s.Commitment.Trouble == nil || s.Commitment.Trouble.Code != row.code || s.Breaker != BreakerClosed || s.Trouble != nil {
+				t.Errorf("%+v, commitment %+v", s, s.Commitment.Trouble)
+			}
+			store(t, r.spool, synth.NewTemplate(2000, 9).Object(9, 9, 9))
+			r.untilCounts(spool.JobCounts{Awaiting: 6})
+			if jobs, _, err := r.spool.Jobs(spool.JobFilter{State: spool.JobAwaiting}, "", 9); err != nil || len(jobs) != 6 {
+				t.Error(len(jobs), err)
+			}
+		})
+	}
+}
+
+// TestGoesOnAfterARestart stops the forwarder between request and report.
+func TestGoesOnAfterARestart(t *testing.T) {
+	v := &vault{take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
+	var d Destination
+	r := startCustody(t, 3, v, func(given *Destination) {
+		given.Commitment.Batch = 2
+		d = *given
+	})
+	r.until("asked twice", func() bool { return len(v.made()) == 2 })
+	r.stop() // without waiting for Linger
+	d.Commitment.Timeout = 100 * time.Millisecond
+	r.start(d)
+	first := v.made()[0]
+	if got := r.report("CLOUD", all(first)); got != dimse.StatusSuccess {
+		t.Errorf("answered %v", got)
+	}
+	r.untilCounts(spool.JobCounts{Awaiting: int64(3 - len(first.References)), Committed: int64(len(first.References))})
+	// A minute has not passed: nothing is asked for yet. An operator need not wait.
+	if n, err := r.spool.Redrive(t.Context(), spool.JobFilter{Destination: "cloud", State: spool.JobAwaiting}, "now"); n != 3-len(first.References) || err != nil {
+		t.Errorf("%d, %v", n, err)
+	}
+	r.until("asked again", func() bool { return len(v.made()) >= 3 })
+	if got := r.report("CLOUD", all(v.made()[2])); got != dimse.StatusSuccess {
+		t.Errorf("answered %v", got)
+	}
+	r.untilCounts(spool.JobCounts{Committed: 3})
+}
+
+// TestOneAssociation never opens two where one is allowed, and lets deliveries go first.
+func TestOneAssociation(t *testing.T) {
+	v := &vault{take: func(int, *dimse.Request, *commitment.Request) error { return nil }} // never reports
+	v.serves = 1
+	r := startCustody(t, 5, v, func(d *Destination) {
+		d.Associations, d.Linger, d.Commitment.Linger = 1, time.Minute, time.Minute
+	})
+	r.until("asked, beside an association that lingers", func() bool { return len(v.made()) == 1 })
+	store(t, r.spool, synth.NewTemplate(2000, 9).Object(9, 9, 9))
+	r.untilCounts(spool.JobCounts{Awaiting: 6})
+	r.until("asked again", func() bool { return len(v.made()) == 2 })
+	r.stop()
+	if n := v.overfull.Load(); n != 0 {
+		t.Errorf("%d associations were requested beside another", n)
+	}
+}
+
+func TestCommitmentOptions(t *testing.T) {
+	good := Destination{Name: "cloud", CalledAETitle: "CLOUD", Address: "cloud:104", Commitment: Commitment{Enabled: true}}
+	if _, err := New(Options{Queue: newMemQueue(t), Dialer: &peer{}, Destinations: []Destination{good}}); err == nil {
+		t.Error("commitment without custody")
+	}
+	for _, bad := range []Commitment{{Batch: -1}, {Batch: spool.MaxTransaction + 1}, {Wait: -1}, {Timeout: -1}} {
+		d := good
+		d.Commitment = bad
+		if _, err := d.withDefaults(); err == nil {
+			t.Errorf("%+v accepted", bad)
+		}
+	}
+}

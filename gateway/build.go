@@ -73,9 +73,12 @@ func (g *Gateway) newForwarder(s *spool.Spool) (*forwarder.Forwarder, error) {
 	for _, d := range g.cfg.Destinations {
 		destinations = append(destinations, forwarderDestination(d, g.security.destinations[d.Name]))
 	}
+	dialer := &forwarder.DIMSE{CallingAETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry}
 	return forwarder.New(forwarder.Options{
 		Queue:        forwarder.FromSpool(s),
-		Dialer:       &forwarder.DIMSE{CallingAETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry},
+		Dialer:       dialer,
+		Custody:      s,
+		Commitments:  dialer,
 		Destinations: destinations,
 		Grace:        g.grace(),
 		Logger:       g.log,
@@ -113,6 +116,7 @@ func forwarderDestination(d Destination, secure *tls.Config) forwarder.Destinati
 			Backoff:     forwarder.Backoff{Initial: d.Retry.Initial, Max: d.Retry.Max},
 			MaxAttempts: d.Retry.Attempts,
 		},
+		Commitment: forwarderCommitment(d.Commitment),
 	}
 }
 

@@ -126,6 +126,7 @@ type Spool struct {
 	// KeepUnrouted protects instances that never had a destination from being
 	// evicted for room.
 	KeepUnrouted bool
+	EvictAfter   EvictAfter
 	SegmentSize  int64
 }
 
@@ -178,6 +179,7 @@ type Destination struct {
 	Convert          bool               // to what it takes, where it does not take what is stored
 	Priority         PriorityPolicy
 	Retry            Retry
+	Commitment       DestinationCommitment
 	Timeouts         ClientTimeouts
 	TLS              ClientTLS
 }

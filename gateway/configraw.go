@@ -107,6 +107,7 @@ type rawSpool struct {
 	MinFree      value `yaml:"min_free" default:"2GB"`
 	Retention    value `yaml:"retention" default:"0"`
 	KeepUnrouted value `yaml:"keep_unrouted" default:"true"`
+	EvictAfter   value `yaml:"evict_after" default:"delivered"`
 	SegmentSize  value `yaml:"segment_size" default:"128MiB"`
 }
 
@@ -143,6 +144,7 @@ type rawDestination struct {
 	Convert          value             `yaml:"convert" default:"false"`
 	Priority         value             `yaml:"priority" default:"received"`
 	Retry            rawRetry          `yaml:"retry"`
+	Commitment       rawCustody        `yaml:"commitment"`
 	Timeouts         rawClientTimeouts `yaml:"timeouts"`
 	TLS              rawClientTLS      `yaml:"tls"`
 }
@@ -152,6 +154,16 @@ type rawRetry struct {
 	Initial  value `yaml:"initial" default:"5s"`
 	Max      value `yaml:"max" default:"10m"`
 	Attempts value `yaml:"attempts" default:"10"`
+}
+
+type rawCustody struct {
+	stanza
+	Enabled  value `yaml:"enabled" default:"false"`
+	Wait     value `yaml:"wait" default:"10s"`
+	Batch    value `yaml:"batch" default:"500"`
+	Linger   value `yaml:"linger" default:"10s"`
+	Timeout  value `yaml:"timeout" default:"10m"`
+	Attempts value `yaml:"attempts" default:"3"`
 }
 
 type rawClientTimeouts struct {

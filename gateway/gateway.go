@@ -155,6 +155,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 		return nil, err
 	}
 	p.receive = newReceiver(g.cfg, spoolIntake{p.spool}, g.log, g.registry)
+	p.receive.reports = p.forward.TakeReport
 	p.receive.queries = qr.New(qr.Options{
 		Index: p.spool, AETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry, Destination: g.moveDestinations(),
 		Upstreams: askable(p.upstreams),
@@ -251,6 +252,10 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 	if p.listeners.public != nil {
 		g.startPublic(backstage, p)
 	}
+	group.Go(func() error {
+		g.abandonAwaiting(backstage, p.spool)
+		return nil
+	})
 	group.Go(func() error {
 		g.notifier.Watch(backstage, p.spool.Health)
 		return nil

@@ -35,7 +35,7 @@ func (e *DestinationError) Error() string {
 // JobFilter selects jobs of the queue; empty fields do not restrict.
 type JobFilter struct {
 	Destination string    `json:"destination,omitempty"`
-	State       string    `json:"state,omitempty"` // pending, active, parked, delivered, dropped
+	State       string    `json:"state,omitempty"` // one of JobStates
 	Study       dicom.UID `json:"study,omitempty"`
 	Instance    dicom.UID `json:"instance,omitempty"` // SOP Instance UID
 	Code        string    `json:"code,omitempty"`     // class of the last failure
@@ -232,10 +232,13 @@ func (o *operations) RebuildViews(ctx context.Context, name string, progress fun
 var jobStates = map[string]spool.JobState{
 	"": 0, "pending": spool.JobPending, "active": spool.JobActive, "parked": spool.JobParked,
 	"delivered": spool.JobDelivered, "dropped": spool.JobDropped,
+	"awaiting": spool.JobAwaiting, "committed": spool.JobCommitted, "refused": spool.JobRefused,
 }
 
 // JobStates names the states a filter may ask for.
-func JobStates() []string { return []string{"pending", "active", "parked", "delivered", "dropped"} }
+func JobStates() []string {
+	return []string{"pending", "active", "parked", "delivered", "awaiting", "committed", "refused", "dropped"}
+}
 
 func (f JobFilter) spool() (spool.JobFilter, error) {
 	state, ok := jobStates[f.State]
@@ -277,7 +280,7 @@ func describeJob(j *spool.Job) Job {
 		Digest:         hex.EncodeToString(in.Digest[:]),
 		CallingAETitle: in.CallingAETitle,
 	}
-	if j.State == spool.JobDelivered {
+	if j.State == spool.JobDelivered || j.State == spool.JobAwaiting || j.State == spool.JobCommitted {
 		d.Status = fmt.Sprintf("%04X", j.Status)
 	}
 	return d

@@ -27,7 +27,8 @@ type Operator interface {
 	// Retry makes the selected jobs pending, ready at once; without a state in
 	// the filter, the parked ones.
 	Retry(ctx context.Context, f JobFilter, reason string) (Changed, error)
-	// Drop gives the selected pending and parked jobs up.
+	// Drop gives the selected pending, parked and refused jobs up, and the waiting
+	// for commitment if that is the state selected.
 	Drop(ctx context.Context, f JobFilter, reason string) (Changed, error)
 	// Verify reads every stored instance back. progress may be nil.
 	Verify(ctx context.Context, progress func(done, total int64)) (VerifyReport, error)

@@ -43,11 +43,16 @@ func (c *contexts) policyOf(p Peer, roles []pdu.RoleSelection, prevailing prevai
 		if !p.Allows(right) {
 			return "", pdu.ContextUserRejection
 		}
-		if ts, ok := firstOf(querySyntaxes, c.those(offered)); ok {
-			return ts, pdu.ContextAccepted
-		}
-		return "", pdu.ContextTransferSyntaxesNotSupported
+		return c.dataSetSyntax(offered)
 	}
+}
+
+// dataSetSyntax chooses among those offered for data sets without pixels.
+func (c *contexts) dataSetSyntax(offered []dicom.UID) (dicom.UID, pdu.ContextResult) {
+	if ts, ok := firstOf(querySyntaxes, c.those(offered)); ok {
+		return ts, pdu.ContextAccepted
+	}
+	return "", pdu.ContextTransferSyntaxesNotSupported
 }
 
 // serveQueries adds C-FIND to the services of a peer that may query, C-MOVE and

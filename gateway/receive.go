@@ -32,6 +32,8 @@ type receiver struct {
 	queries   *qr.SCP            // nil serves none
 	keeper    *commitment.Keeper // nil commits itself to nothing
 	upstreams []Upstream
+	reporters reporters
+	reports   commitment.Taker[commitment.Result] // of the reporters
 }
 
 // route is a destination as far as receiving is concerned.
@@ -53,6 +55,7 @@ func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Re
 		trouble:   newTrouble(),
 		tally:     newTally(registry),
 		overlap:   make(chan struct{}, overlapping),
+		reporters: newReporters(cfg),
 	}
 	for _, d := range cfg.Destinations {
 		r.routes = append(r.routes, route{d.Name, d.Priority})
@@ -63,7 +66,8 @@ func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Re
 // Associate implements dimse.Handler.
 func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
 	peer, rejection := r.admission.admit(rq.RQ.CallingAETitle, rq.RQ.CalledAETitle, rq.Remote.Addr().Unmap())
-	if rejection != nil {
+	reports := r.reporters.admits(ctx, rq)
+	if rejection != nil && !(reports && rejection.Reason == pdu.RejectUserCallingAETitleNotRecognized) {
 		return nil, rejection
 	}
 	roles := r.contexts.grantRoles(peer, rq.RQ)
@@ -76,10 +80,15 @@ func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) 
 	s := newStorage(r, rq)
 	services := dimse.Mux{dimse.CStoreRQ: dimse.StoreFunc(s.store), dimse.CEchoRQ: dimse.Echo()}
 	r.serveCommitment(services, peer, rq)
+	policy := r.contexts.policyOf(peer, roles, r.prevailing(ctx))
+	if reports {
+		policy = r.contexts.acceptReports(policy)
+		services[dimse.NEventReportRQ] = commitment.Reports(r.reports)
+	}
 	return &dimse.Acceptance{
-		Results:               dimse.Negotiate(rq.RQ, r.contexts.policyOf(peer, roles, r.prevailing(ctx))),
+		Results:               dimse.Negotiate(rq.RQ, policy),
 		Service:               services,
-		RoleSelections:        append(commitment.GrantRoles(rq.RQ.RoleSelections, peer.Allows(RightCommit), false), roles...),
+		RoleSelections:        append(commitment.GrantRoles(rq.RQ.RoleSelections, peer.Allows(RightCommit), reports), roles...),
 		ExtendedNegotiations:  r.serveQueries(services, peer, rq),
 		AsyncOperationsWindow: &pdu.AsyncOperationsWindow{Invoked: r.window, Performed: performedWindow(roles)},
 		Closed:                func(dimse.AssociationSummary) { r.open.Add(-1) },

@@ -37,6 +37,7 @@ const prepareRate = 400 << 20
 func servingOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer) spool.Options {
 	o := spoolOptions(cfg, log, registry)
 	o.PrepareRate = prepareRate
+	o.EvictAfter = cfg.Spool.EvictAfter.spool()
 	return o
 }
 

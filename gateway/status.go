@@ -92,7 +92,7 @@ type DestinationStatus struct {
 	Pending        int64     `json:"pending"`
 	Active         int64     `json:"active"`
 	Parked         int64     `json:"parked"`
-	Delivered      int64     `json:"delivered"`
+	Delivered      int64     `json:"delivered"` // whatever became of its commitment
 	Dropped        int64     `json:"dropped"`
 	Associations   int       `json:"associations"`
 	Window         int       `json:"window,omitempty"` // as negotiated last
@@ -102,6 +102,8 @@ type DestinationStatus struct {
 	LastErrorCode  string    `json:"last_error_code,omitempty"`
 	LastErrorAt    time.Time `json:"last_error_at,omitzero"`
 	LastErrorCount int       `json:"last_error_count,omitempty"` // in a row
+	// Custody is nil where storage commitment is not asked for.
+	Custody *CustodyStatus `json:"commitment,omitempty"`
 }
 
 // States of destinations that no forwarder serves.
@@ -165,7 +167,13 @@ func destinationStatus(configured []Destination, live []forwarder.Status, counts
 	for i := range list {
 		n := counts[list[i].Name]
 		list[i].Pending, list[i].Active, list[i].Parked = n.Pending, n.Active, n.Parked
-		list[i].Delivered, list[i].Dropped = n.Delivered, n.Dropped
+		list[i].Delivered, list[i].Dropped = n.Delivered+n.Awaiting+n.Committed, n.Dropped
+		j := slices.IndexFunc(live, func(s forwarder.Status) bool { return s.Name == list[i].Name })
+		var commitments *forwarder.CommitmentStatus
+		if j >= 0 {
+			commitments = live[j].Commitment
+		}
+		list[i].Custody = custodyStatus(commitments, n)
 	}
 	return list
 }

@@ -132,6 +132,7 @@ func (v *validator) config(raw *rawConfig) Config {
 		ShutdownTimeout: v.duration(raw.ShutdownTimeout, time.Second, time.Hour),
 	}
 	cfg.Destinations = v.destinations(raw.Destinations, cfg.AETitle)
+	v.checkEvictAfter(&cfg)
 	cfg.Upstreams = v.upstreams(raw.Upstreams, &cfg)
 	if cfg.DataDir == "" {
 		v.fail(raw.DataDir.at, "a directory is needed, such as /var/lib/dcmgate")
@@ -218,6 +219,7 @@ func (v *validator) spool(raw *rawSpool) Spool {
 		MinFree:      v.size(raw.MinFree, 64<<20, math.MaxInt64),
 		Retention:    v.duration(raw.Retention, 0, 10*366*24*time.Hour),
 		KeepUnrouted: v.truth(raw.KeepUnrouted),
+		EvictAfter:   oneOf(v, raw.EvictAfter, EvictAfterDelivered, EvictAfterCommitted),
 		SegmentSize:  v.size(raw.SegmentSize, 16<<20, 4<<30),
 	}
 	if s.Quota != 0 && s.Quota < 4*s.SegmentSize {
@@ -285,6 +287,7 @@ func (v *validator) destination(raw *rawDestination, own string) Destination {
 		TransferSyntaxes: parsedList(v, raw.TransferSyntaxes, parseTransferSyntax),
 		Convert:          v.truth(raw.Convert),
 		Priority:         oneOf(v, raw.Priority, PriorityReceived, PriorityLow, PriorityMedium, PriorityHigh),
+		Commitment:       v.destinationCommitment(&raw.Commitment),
 		Timeouts:         v.clientTimeouts(&raw.Timeouts),
 		TLS:              v.clientTLS(&raw.TLS),
 	}

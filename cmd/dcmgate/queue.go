@@ -141,21 +141,21 @@ func printJobs(out io.Writer, jobs []gateway.Job, first bool) error {
 }
 
 func stateText(j *gateway.Job) string {
-	if j.State == "pending" && j.NotBefore.After(time.Now()) {
-		return "waiting " + time.Until(j.NotBefore).Round(time.Second).String()
+	if (j.State == "pending" || j.State == "awaiting") && j.NotBefore.After(time.Now()) {
+		return map[string]string{"pending": "waiting ", "awaiting": "awaiting, asked in "}[j.State] + time.Until(j.NotBefore).Round(time.Second).String()
 	}
 	return j.State
 }
 
 func newQueueRetry() *cobra.Command {
 	return newQueueChange("retry", "Make jobs pending again, ready at once",
-		"Make the selected jobs pending again, ready at once: parked ones if no --state is\ngiven, otherwise those of that state.", "made pending",
+		"Make the selected jobs pending again, ready at once: parked and refused ones if no\n--state is given, otherwise those of that state. With --state awaiting the\ndestination is asked for its commitment again at once.", "made pending",
 		gateway.Operator.Retry)
 }
 
 func newQueueDrop() *cobra.Command {
 	return newQueueChange("drop", "Give jobs up; the instances stay in the spool",
-		"Give the selected pending and parked jobs up. The instances stay in the spool until\nthey are evicted, and a dropped job can be retried until then.", "dropped",
+		"Give the selected pending, parked and refused jobs up. The instances stay in the\nspool until they are evicted, and a dropped job can be retried until then. With\n--state awaiting it is the commitment that is given up: the jobs count as delivered.", "dropped",
 		gateway.Operator.Drop)
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -71,6 +72,9 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 		if d.LastError != "" {
 			fmt.Fprintf(out, "%s: last failure %s ago: %s\n", d.Name, ageText(now, d.LastErrorAt), d.LastError)
 		}
+		if c := d.Custody; c != nil && c.LastError != "" {
+			fmt.Fprintf(out, "%s: storage commitment degraded for %s: %s\n", d.Name, ageText(now, c.LastErrorSince), c.LastError)
+		}
 	}
 	for _, c := range s.Commitments {
 		fmt.Fprintln(out, commitmentText(c, now))
@@ -137,12 +141,20 @@ func recoveryText(r gateway.RecoveryStatus) string {
 
 func destinationRows(list []gateway.DestinationStatus, now time.Time) [][]string {
 	rows := [][]string{{"DESTINATION", "STATE", "PENDING", "ACTIVE", "PARKED", "DELIVERED", "ASSOCIATIONS", "RATE", "NEXT PROBE"}}
+	commitments := slices.ContainsFunc(list, func(d gateway.DestinationStatus) bool { return d.Custody != nil })
+	if commitments {
+		rows[0] = append(rows[0], "COMMITMENT")
+	}
 	for _, d := range list {
-		rows = append(rows, []string{
+		row := []string{
 			d.Name, d.State,
 			number(d.Pending), number(d.Active), number(d.Parked), number(d.Delivered),
 			strconv.Itoa(d.Associations), bytesText(int64(d.BytesPerSecond)) + "/s", probeText(now, d.NextProbe),
-		})
+		}
+		if commitments {
+			row = append(row, d.Custody.Text())
+		}
+		rows = append(rows, row)
 	}
 	return rows
 }

@@ -9,6 +9,7 @@ import (
 	"hash"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ type Options struct {
 	Faults        Faults
 	// Accept decides on a presentation context; nil takes the first transfer syntax offered, whatever it is.
 	Accept   dimse.ContextPolicy
+	Services dimse.Mux    // beside C-ECHO and C-STORE
 	Logger   *slog.Logger // nil discards
 	NoDigest bool         // only count: digests are zero and conflicts go unnoticed
 }
@@ -123,9 +125,11 @@ func (a *Archive) Associate(_ context.Context, rq *dimse.AssociationRequest) (*d
 	if reject {
 		return nil, dimse.RejectCongestion("a fault was asked for")
 	}
+	services := dimse.Mux{dimse.CEchoRQ: dimse.Echo(), dimse.CStoreRQ: dimse.ServiceFunc(a.store)}
+	maps.Copy(services, a.o.Services)
 	return &dimse.Acceptance{
 		Results:               dimse.Negotiate(rq.RQ, a.o.Accept),
-		Service:               dimse.Mux{dimse.CEchoRQ: dimse.Echo(), dimse.CStoreRQ: dimse.ServiceFunc(a.store)},
+		Service:               services,
 		AsyncOperationsWindow: &pdu.AsyncOperationsWindow{Invoked: max(a.o.Window, 1), Performed: 1},
 	}, nil
 }

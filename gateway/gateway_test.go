@@ -106,7 +106,14 @@ type sink struct {
 func newSink(t *testing.T) *sink {
 	t.Helper()
 	s := &sink{data: make(map[dicom.UID][]byte)}
-	server, err := dimse.NewServer(dimse.HandlerFunc(s.associate), dimse.ServerOptions{})
+	s.address = acceptor(t, s.associate)
+	return s
+}
+
+// acceptor accepts associations until the test ends.
+func acceptor(t *testing.T, h dimse.HandlerFunc) (address string) {
+	t.Helper()
+	server, err := dimse.NewServer(h, dimse.ServerOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,14 +121,13 @@ func newSink(t *testing.T) *sink {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.address = l.Addr().String()
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Close()
 		<-served
 	})
-	return s
+	return l.Addr().String()
 }
 
 func (s *sink) associate(_ context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {

@@ -26,7 +26,8 @@ type asker struct {
 	metrics commitmentInstruments
 
 	busy     bool      // an association is open for requests, or about to be
-	due      bool      // waits for an association less
+	due      bool      // waits for a worker to end, and the place is kept
+	looked   time.Time // when the index was last asked
 	next     time.Time // no request before
 	failures int       // consecutive requests that were not taken
 	silent   int       // times in a row that a report failed to come
@@ -59,7 +60,6 @@ func (c *courier) askWhenDue(ctx context.Context, now time.Time, rounds *errgrou
 	}
 	c.mu.Lock()
 	again, may := c.mayAsk(now)
-	c.asker.due = c.asker.due && may
 	c.mu.Unlock()
 	if !may {
 		return again
@@ -71,11 +71,11 @@ func (c *courier) askWhenDue(ctx context.Context, now time.Time, rounds *errgrou
 		c.ledger.warn(c.log, now, "commitment index", "cannot list what awaits commitment", "error", err)
 		return now.Add(claimRetry)
 	}
-	if len(batch) == 0 {
+	// A place is kept once it is wanted: see seats, and worker.enough.
+	if c.asker.due = len(batch) > 0; !c.asker.due {
 		return again
 	}
-	if c.workers >= c.control.bound(now) {
-		c.asker.due = true // see worker.enough
+	if c.crowded(now) {
 		if len(c.idle) > 0 {
 			c.wakeIdle(0)
 		}
@@ -86,18 +86,32 @@ func (c *courier) askWhenDue(ctx context.Context, now time.Time, rounds *errgrou
 	return time.Time{}
 }
 
-// mayAsk reports whether a request may be made now, else when to come again.
+// crowded reports whether the asker has to wait for a worker to end.
+func (c *courier) crowded(now time.Time) bool { return c.workers >= c.control.bound(now) }
+
+// mayAsk reports whether to look for something to ask for now, else when to
+// come again.
 func (c *courier) mayAsk(now time.Time) (again time.Time, may bool) {
 	a := c.asker
 	a.expire(c, now)
 	switch {
-	case a.busy || c.halted() || c.breaker.state != BreakerClosed:
+	case a.busy:
+		return time.Time{}, false
+	case c.halted() || c.breaker.state != BreakerClosed:
+		a.due = false
 		return time.Time{}, false
 	case now.Before(a.next):
+		a.due = false
 		return a.next, false
 	case len(a.open) >= a.bound():
+		a.due = false
 		return a.firstUntil(), false
+	case a.due && c.crowded(now):
+		return time.Time{}, false
+	case !a.due && now.Before(a.looked.Add(a.poll())):
+		return a.looked.Add(a.poll()), false
 	}
+	a.looked = now
 	return time.Time{}, true
 }
 

@@ -548,6 +548,22 @@ func TestOneAssociation(t *testing.T) {
 	}
 }
 
+// TestAskedBesideABacklog has deliveries go on all the time over the one association there may be.
+func TestAskedBesideABacklog(t *testing.T) {
+	const n = 120
+	v := &vault{serves: 1, take: func(_ int, rq *dimse.Request, r *commitment.Request) error { reportOn(rq, all(r)); return nil }}
+	v.archive.receive = func(int, *dimse.Request) dimse.Status { time.Sleep(5 * time.Millisecond); return dimse.StatusSuccess }
+	r := startCustody(t, n, v, func(d *Destination) { d.Associations, d.Commitment.Wait = 1, 50*time.Millisecond })
+	r.until("asked before everything is delivered", func() bool { return len(v.made()) > 0 })
+	if c := r.spool.Counts()["cloud"]; c.Pending+c.Active == 0 {
+		t.Error("everything was delivered first")
+	}
+	r.untilCounts(spool.JobCounts{Committed: n})
+	if n := v.overfull.Load(); n != 0 {
+		t.Errorf("%d associations were requested beside another", n)
+	}
+}
+
 func TestCommitmentOptions(t *testing.T) {
 	good := Destination{Name: "cloud", CalledAETitle: "CLOUD", Address: "cloud:104", Commitment: Commitment{Enabled: true}}
 	if _, err := New(Options{Queue: newMemQueue(t), Dialer: &peer{}, Destinations: []Destination{good}}); err == nil {

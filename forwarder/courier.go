@@ -351,7 +351,7 @@ func (c *courier) lacking(now time.Time) int {
 // released included: one for each association, but that of the asker.
 func (c *courier) seats(now time.Time) int {
 	bound := c.control.bound(now)
-	if c.asker != nil && c.asker.busy {
+	if c.asker != nil && (c.asker.busy || c.asker.due) {
 		bound--
 	}
 	return bound

@@ -147,7 +147,7 @@ func (f *Forwarder) Probe(destination string) bool {
 	defer c.mu.Unlock()
 	c.breaker.hurry()
 	if c.asker != nil {
-		c.asker.next, c.asker.silent = time.Time{}, 0
+		c.asker.next, c.asker.looked, c.asker.silent = time.Time{}, time.Time{}, 0
 	}
 	c.more = true
 	c.kick()

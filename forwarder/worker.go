@@ -233,7 +233,7 @@ func (w *worker) enough() bool {
 		return true
 	case w.echoDue && w.workers >= w.seats(time.Now()):
 		return true // a C-ECHO needs an association of its own
-	case w.asker != nil && w.asker.due && w.running == w.workers && w.workers >= w.seats(time.Now()):
+	case w.asker != nil && w.asker.due && w.running == w.workers && w.crowded(time.Now()):
 		return true // so does a request for commitment
 	}
 	return w.mustMakeRoom()

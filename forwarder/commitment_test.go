@@ -176,12 +176,12 @@ func startCustody(t *testing.T, n int, v *vault, change func(*Destination)) *cus
 }
 
 // start runs a forwarder until the test ends or stop is called.
-func (r *custodyRig) start(d Destination) {
+func (r *custodyRig) start(destinations ...Destination) {
 	r.Helper()
 	r.registry = prometheus.NewRegistry()
 	n := &DIMSE{CallingAETitle: "DCMGATE"}
 	f, err := New(Options{
-		Queue: FromSpool(r.spool), Dialer: n, Custody: r.spool, Commitments: n, Destinations: []Destination{d},
+		Queue: FromSpool(r.spool), Dialer: n, Custody: r.spool, Commitments: n, Destinations: destinations,
 		Registerer: r.registry, Logger: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	if err != nil {
@@ -514,7 +514,9 @@ func TestGoesOnAfterARestart(t *testing.T) {
 	r.until("asked twice", func() bool { return len(v.made()) == 2 })
 	r.stop() // without waiting for Linger
 	d.Commitment.Timeout = 100 * time.Millisecond
-	r.start(d)
+	other := d // has the same AE title, and nothing to do with it
+	other.Name = "other"
+	r.start(other, d)
 	first := v.made()[0]
 	if got := r.report("CLOUD", all(first)); got != dimse.StatusSuccess {
 		t.Errorf("answered %v", got)

@@ -23,25 +23,22 @@ var errUnrecorded = errors.New("the report could not be recorded")
 // association for it, with its AE title as the calling one. nil says that it
 // is durable. It fits commitment.Reports.
 func (f *Forwarder) TakeReport(_ context.Context, rq *dimse.Request, r *commitment.Result) error {
-	from := rq.Association.CallingAETitle()
+	var asked []*courier
 	for _, c := range f.couriers {
-		if c.asker == nil || c.CalledAETitle != from {
-			continue
+		if c.asker != nil && c.CalledAETitle == rq.Association.CallingAETitle() {
+			asked = append(asked, c)
 		}
-		t, _, err := c.asker.custody.Transaction(r.TransactionUID)
-		switch {
-		case errors.Is(err, spool.ErrNotFound):
-			f.reports[reportUnknown].Inc()
-			return errUnknownTransaction
-		case err != nil:
-			f.reports[reportFailed].Inc()
-			return errUnrecorded
-		case t.Destination == c.Name:
+	}
+	if len(asked) == 0 {
+		f.reports[reportForeign].Inc()
+		return errUnknownTransaction
+	}
+	for _, c := range asked[1:] { // destinations that share an AE title
+		if t, _, err := c.asker.custody.Transaction(r.TransactionUID); err == nil && t.Destination == c.Name {
 			return c.takeReport(r)
 		}
 	}
-	f.reports[reportForeign].Inc()
-	return errUnknownTransaction
+	return asked[0].takeReport(r)
 }
 
 // takeReport takes a report that came over an association with the destination.
@@ -170,13 +167,17 @@ func (c *courier) judgeFailure(now time.Time, j *spool.Job, reason dimse.Status)
 // reported notes that a report was taken.
 func (c *courier) reported(now time.Time, t *spool.Transaction, results []spool.Commitment) {
 	c.asker.metrics.seconds.Observe(now.Sub(t.Asked).Seconds())
-	refused := make(map[string]int)
+	refused, committed := make(map[string]int), 0
 	for i := range results {
 		c.asker.metrics.instances[results[i].Result].Inc()
-		if results[i].Result != spool.ResultCommitted {
+		if results[i].Result == spool.ResultCommitted {
+			committed++
+		} else {
 			refused[results[i].Code]++
 		}
 	}
+	c.log.Info("storage commitment reported", "transaction", t.UID, "committed", committed, "not_committed", len(results)-committed,
+		"seconds", now.Sub(t.Asked).Seconds())
 	r, known := c.forget(t.UID)
 	if known {
 		close(r.reported)

@@ -141,8 +141,17 @@ func printJobs(out io.Writer, jobs []gateway.Job, first bool) error {
 }
 
 func stateText(j *gateway.Job) string {
-	if (j.State == "pending" || j.State == "awaiting") && j.NotBefore.After(time.Now()) {
-		return map[string]string{"pending": "waiting ", "awaiting": "awaiting, asked in "}[j.State] + time.Until(j.NotBefore).Round(time.Second).String()
+	later := ""
+	if j.NotBefore.After(time.Now()) {
+		later = time.Until(j.NotBefore).Round(time.Second).String()
+	}
+	switch {
+	case j.State == "pending" && later != "":
+		return "waiting " + later
+	case j.State == "awaiting" && later != "":
+		return "awaiting, asked in " + later
+	case j.State == "committed":
+		return "committed " + j.Updated.Local().Format(time.DateTime)
 	}
 	return j.State
 }

@@ -258,7 +258,8 @@ type Rows struct {
 	Modalities      map[string]string // written in place of one
 	Campuses        []views.Campus
 	Fill            []RowRule
-	FileAddress     string // template of FilePathName; "": V_DocImage has no rows
+	Export          string // folder that files are exported to, "" for none
+	FileAddress     string // of the folder, or without one a template of FilePathName; both "": V_DocImage has no rows
 }
 
 // RowRule is a rule whose lookup file is not read yet.

@@ -249,6 +249,7 @@ type rawRule struct {
 
 type rawFiles struct {
 	stanza
+	Export  value `yaml:"export"`
 	Address value `yaml:"address"`
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -60,7 +61,14 @@ func (v *validator) rows(raw *rawRows) Rows {
 		SwapCounts:    v.truth(raw.SwapCounts),
 		TimeZone:      parsed(v, raw.TimeZone, parseTimeZone),
 		Modalities:    map[string]string{},
+		Export:        v.text(raw.Files.Export, 900),
 		FileAddress:   v.text(raw.Files.Address, 900),
+	}
+	if r.Export != "" && !filepath.IsAbs(r.Export) {
+		v.fail(raw.Files.Export.at, "%q is not an absolute path, which FilePathName has to be", r.Export)
+	}
+	if r.FileAddress != "" && (r.Export == "") != strings.Contains(r.FileAddress, "{") {
+		v.fail(raw.Files.Address.at, "without export it is a template with {instance} or {id}; with export it is what stands for the folder, without {")
 	}
 	if oneOf(v, raw.UnknownModality, "keep", "OT") == "OT" {
 		r.UnknownModality = "OT"

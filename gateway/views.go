@@ -51,9 +51,9 @@ func (g *Gateway) newPublishers(s *spool.Spool) ([]*views.Publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	var files views.Files
-	if g.cfg.Rows.FileAddress != "" {
-		files = views.Address(g.cfg.Rows.FileAddress)
+	files, err := g.cfg.Rows.files(s)
+	if err != nil {
+		return nil, err
 	}
 	var list []*views.Publisher
 	for _, v := range g.cfg.Views {
@@ -71,6 +71,17 @@ func (g *Gateway) newPublishers(s *spool.Spool) ([]*views.Publisher, error) {
 		list = append(list, p)
 	}
 	return list, nil
+}
+
+// files is how the cloud gets at instances, nil if it does so by C-MOVE.
+func (r *Rows) files(s *spool.Spool) (views.Files, error) {
+	switch {
+	case r.Export != "":
+		return views.NewExporter(s, r.Export, r.FileAddress)
+	case r.FileAddress != "":
+		return views.Address(r.FileAddress), nil
+	}
+	return nil, nil
 }
 
 // rebuildOffline publishes with no gateway running.

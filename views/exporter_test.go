@@ -1,0 +1,189 @@
+package views
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"dcmgate/internal/peertest"
+	"dcmgate/spool"
+)
+
+// part10 is an instance as the spool serves it.
+func part10(t testing.TB, s *spool.Spool, id spool.InstanceID) []byte {
+	t.Helper()
+	r, err := s.Open(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(io.NewSectionReader(r, 0, r.Size()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestExportedFilesAreWhole(t *testing.T) {
+	s := openSpool(t, spool.Options{})
+	root := filepath.Join(t.TempDir(), "share")
+	if err := os.MkdirAll(filepath.Join(root, incoming), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	half := filepath.Join(root, incoming, "half")
+	if err := os.WriteFile(half, []byte("DICM"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	files, err := NewExporter(s, root, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(half); err == nil {
+		t.Error("what was half written is still there")
+	}
+	source := sqliteFile(t)
+	p, _ := runPublisher(t, Options{Source: source, Spool: s, Settings: settings(), Files: files})
+
+	// Whoever looks at the folder meanwhile sees whole files only.
+	done := make(chan struct{})
+	var looking sync.WaitGroup
+	looking.Go(func() {
+		for {
+			found, _ := filepath.Glob(filepath.Join(root, "*", "*", "*"))
+			for _, f := range found {
+				if data, err := os.ReadFile(f); err != nil || len(data) < 1<<20 || string(data[128:132]) != "DICM" {
+					t.Errorf("%s: %d bytes, %v", f, len(data), err)
+				}
+			}
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	})
+	large := strings.Repeat("x", 60000)
+	var ids []spool.InstanceID
+	for k := range 8 {
+		o := image(1, 1, k)
+		for i := range 20 { // LO of 60,000 bytes each: a megabyte
+			o[[]string{"StudyDescription", "SeriesDescription", "InstitutionAddress", "InstitutionalDepartmentName", "PerformingPhysicianName", "OperatorsName",
+				"ReferringPhysicianName", "StationName", "ManufacturerModelName", "ProtocolName", "StudyID", "BodyPartExamined", "OtherPatientIDs",
+				"IssuerOfPatientID", "RequestedProcedureDescription", "PerformedProcedureStepID", "NameOfPhysiciansReadingStudy", "InstitutionName",
+				"DeviceSerialNumber", "SoftwareVersions"}[i]] = raw + large
+		}
+		ids = append(ids, store(t, s, o).Instance.ID)
+	}
+	caughtUp(t, s, p)
+	close(done)
+	looking.Wait()
+
+	rows := exported(t, source, "V_DocImage")
+	if len(rows) != len(ids) {
+		t.Fatalf("%d rows", len(rows))
+	}
+	for _, r := range rows {
+		i := slices.IndexFunc(ids, func(id spool.InstanceID) bool { return id.String() == r[20] })
+		data, err := os.ReadFile(r[18].(string))
+		if err != nil || !bytes.Equal(data, part10(t, s, ids[i])) {
+			t.Errorf("%v: not what the spool has: %v", r[18], err)
+		}
+		if r[23] != int64(1) || r[24] != "ready" {
+			t.Errorf("%v", r)
+		}
+	}
+}
+
+func TestExportFollowsEviction(t *testing.T) {
+	s := openSpool(t, spool.Options{})
+	root := t.TempDir()
+	files, err := NewExporter(s, root, "https://images.example/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := store(t, s, image(1, 1, 1))
+	in := r.Instance
+	file, err := files.Ready(t.Context(), &in)
+	if err != nil || file.State != FileReady || !strings.HasPrefix(file.Path, "https://images.example/") || strings.Contains(file.Path, "1.1.1") {
+		t.Fatalf("%+v, %v", file, err)
+	}
+	if path := filepath.Join(root, strings.TrimPrefix(file.Path, "https://images.example/")); !bytes.Equal(must(os.ReadFile(path)), part10(t, s, in.ID)) {
+		t.Errorf("%s is not the instance", path)
+	}
+	if err := files.Sync(); err != nil {
+		t.Error(err)
+	}
+	for range 2 { // to remove it again is no error
+		if err := files.Remove(&in); err != nil {
+			t.Error(err)
+		}
+	}
+	if left, _ := filepath.Glob(filepath.Join(root, "[0-9a-f]*")); len(left) != 0 {
+		t.Errorf("left: %v", left)
+	}
+	unknown := spool.Instance{ID: 77}
+	if file, err := files.Ready(t.Context(), &unknown); err != nil || file != (File{State: FileMissing}) {
+		t.Errorf("of an instance that is not there: %+v, %v", file, err)
+	}
+}
+
+func must(data []byte, err error) []byte {
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+func TestAddressesOfFiles(t *testing.T) {
+	for prefix, want := range map[string]string{
+		"": "/srv/share/a/b.dcm", `\\10.0.0.2\images`: `\\10.0.0.2\images\a\b.dcm`, "https://h/i/": "https://h/i/a/b.dcm", "ftp://h": "ftp://h/a/b.dcm",
+	} {
+		e := &Exporter{root: "/srv/share", prefix: prefix}
+		if prefix == "" {
+			e.prefix = e.root
+		}
+		if got := e.address("a/b.dcm"); got != want {
+			t.Errorf("%q: %s, want %s", prefix, got, want)
+		}
+	}
+}
+
+// TestRowsWaitForTheirFiles: no row names a file that may be lost with the power.
+func TestRowsWaitForTheirFiles(t *testing.T) {
+	s := openSpool(t, spool.Options{})
+	files, err := NewExporter(s, t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	failing := true
+	files.syncing = func() error {
+		mu.Lock()
+		defer mu.Unlock()
+		if failing {
+			return errors.New("the disk fails")
+		}
+		return nil
+	}
+	store(t, s, image(1, 1, 1))
+	source := sqliteFile(t)
+	p, _ := runPublisher(t, Options{Source: source, Spool: s, Settings: settings(), Files: files})
+	peertest.Eventually(t, 10*time.Second, "the failure is noticed", func() bool { return p.Status().State == StateFailing })
+	if rows := exported(t, source, "V_DocImage"); len(rows) != 0 {
+		t.Errorf("%v", rows)
+	}
+	mu.Lock()
+	failing = false
+	mu.Unlock()
+	caughtUp(t, s, p)
+	if rows := exported(t, source, "V_DocImage"); len(rows) != 1 {
+		t.Errorf("%v", rows)
+	}
+}

@@ -209,7 +209,7 @@ func (s *session) scan(ctx context.Context, progress func(studies int64)) error 
 			return nil
 		}
 		err := s.commit(ctx, b, func(*state) {})
-		b = &batch{}
+		*b = batch{}
 		return err
 	}
 	for study, err := range s.o.Spool.Studies(ctx, spool.StudyFilter{}) {

@@ -63,6 +63,21 @@ func TestRowsFollowTheSpool(t *testing.T) {
 	}
 }
 
+func TestScanOfALargeStudy(t *testing.T) {
+	s := openSpool(t, spool.Options{})
+	const instances = 2*scanned + 7
+	for k := range instances {
+		store(t, s, image(1, 1+k%3, k))
+	}
+	store(t, s, image(2, 1, 1))
+	source := sqliteFile(t)
+	p, _ := runPublisher(t, Options{Source: source, Spool: s, Settings: settings(), Files: Address("/i/{id}")})
+	caughtUp(t, s, p)
+	if n := len(exported(t, source, "V_DocImage")); n != instances+1 {
+		t.Errorf("%d images, want %d", n, instances+1)
+	}
+}
+
 func TestStudiesBecomeComplete(t *testing.T) {
 	s := openSpool(t, spool.Options{})
 	source := sqliteFile(t)

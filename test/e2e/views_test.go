@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,11 +20,11 @@ import (
 // exportRows reads a view by `dcmgate views export`, in the order of its keys, without what differs by when it was written.
 func exportRows(t testing.TB, g *gate, name, view string) [][]string {
 	t.Helper()
-	out, status := g.run(t, "views", "export", "--csv", "--name", name, "--view", view)
-	if status != 0 {
-		t.Fatalf("views export: %s", out)
+	out, err := exec.Command(binary, "views", "export", "--csv", "--name", name, "--view", view, "--config", g.config).Output()
+	if err != nil {
+		t.Fatalf("views export: %v", err)
 	}
-	rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+	rows, err := csv.NewReader(bytes.NewReader(out)).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}

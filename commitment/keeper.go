@@ -183,6 +183,7 @@ func newTransaction(e spool.Enquiry) *transaction {
 
 // Service is the service for N-ACTION to the peer of one association.
 func (k *Keeper) Service(peer string) dimse.Service {
+	turn := make(chan struct{}, 1) // results of an association are made one at a time, to bound the memory they take
 	return dimse.ServiceFunc(func(ctx context.Context, w dimse.ResponseWriter, rq *dimse.Request) {
 		var taken *transaction
 		instances := 0
@@ -194,7 +195,7 @@ func (k *Keeper) Service(peer string) dimse.Service {
 		}).ServeDIMSE(ctx, answered, rq)
 		k.account(peer, rq, answered, instances)
 		if taken != nil { // the report must not come before the answer
-			k.tasks.Go(func() { k.reportHere(taken, rq.Association) })
+			k.tasks.Go(func() { k.reportHere(taken, rq.Association, turn) })
 		}
 	})
 }

@@ -467,3 +467,34 @@ func TestWaitsGrow(t *testing.T) {
 		}
 	}
 }
+
+// Many requests over one association are reported one after another; what the association does not live to see is reported
+// over another.
+func TestManyRequestsOverOneAssociation(t *testing.T) {
+	s := newSite(t, t.TempDir(), nil)
+	s.answer = make(chan struct{})
+	stored := store(t, s.spool, template.Object(1, 1, 1))
+	a := dial(t, s.address, func(p *dimse.Proposal) { p.Service = Reports(s.take) })
+	const requests = 20
+	for i := range requests {
+		if err := Ask(t.Context(), a, &Request{TransactionUID: dicom.UID("1." + string(rune('a'+i))), References: []Reference{stored}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range requests / 2 {
+		s.answer <- struct{}{}
+	}
+	s.eventually("half of the results", func() bool { return len(s.taken()) == requests/2 })
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	close(s.answer)
+	seen := map[dicom.UID]bool{}
+	s.eventually("the other half", func() bool {
+		for _, r := range s.taken() {
+			seen[r.TransactionUID] = true
+		}
+		return len(seen) == requests
+	})
+	s.over()
+}

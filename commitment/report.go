@@ -26,17 +26,14 @@ type line struct {
 	problem  string    // why the last report failed; "" if it did not
 }
 
-// reportHere reports over the association of the request, if the peer does not release it first.
-func (k *Keeper) reportHere(t *transaction, a *dimse.Association) {
-	timer := time.NewTimer(k.o.SameAssociation)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		if k.report(a, t, sameAssociation) == nil {
+// reportHere reports over the association of the request, if the peer does not release it first. turn takes one at a time.
+func (k *Keeper) reportHere(t *transaction, a *dimse.Association, turn chan struct{}) {
+	if k.mayReport(a, turn) {
+		err := k.report(a, t, sameAssociation)
+		<-turn
+		if err == nil {
 			return
 		}
-	case <-a.Done():
-	case <-k.ctx.Done():
 	}
 	if k.ctx.Err() != nil {
 		return // after the next start
@@ -48,6 +45,27 @@ func (k *Keeper) reportHere(t *transaction, a *dimse.Association) {
 	k.mu.Lock()
 	k.stand(t)
 	k.mu.Unlock()
+}
+
+// mayReport waits whether a peer releases the association it has asked over, and for its turn if it does not.
+func (k *Keeper) mayReport(a *dimse.Association, turn chan struct{}) bool {
+	timer := time.NewTimer(k.o.SameAssociation)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-a.Done():
+		return false
+	case <-k.ctx.Done():
+		return false
+	}
+	select {
+	case turn <- struct{}{}:
+		return true
+	case <-a.Done():
+		return false
+	case <-k.ctx.Done():
+		return false
+	}
 }
 
 // stand puts a transaction into the line of its peer. k.mu is held.

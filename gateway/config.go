@@ -193,7 +193,7 @@ type Upstream struct {
 	Models       []dicom.UID    // SOP classes of C-FIND that it is asked in
 	CharacterSet string
 	Associations int
-	Calendar     forwarder.Calendar // hours, Rate included
+	Calendar     forwarder.Calendar // hours, and rate of what it sends on request, Rate included
 	// Forward has what comes from it on request delivered to the destinations like anything else.
 	Forward  bool
 	Timeouts UpstreamTimeouts

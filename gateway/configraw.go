@@ -196,6 +196,7 @@ type rawUpstream struct {
 	Models       []value             `yaml:"models"`
 	CharacterSet value               `yaml:"character_set"`
 	Associations value               `yaml:"associations" default:"2"`
+	Rate         value               `yaml:"rate" default:"unlimited"`
 	Calendar     []value             `yaml:"calendar"`
 	Forward      value               `yaml:"forward" default:"false"`
 	Timeouts     rawUpstreamTimeouts `yaml:"timeouts"`

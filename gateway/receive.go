@@ -31,7 +31,7 @@ type receiver struct {
 	overlap   chan struct{}      // writers beyond one for each association
 	queries   *qr.SCP            // nil serves none
 	keeper    *commitment.Keeper // nil commits itself to nothing
-	upstreams []Upstream
+	sources   []*source          // upstreams
 	reporters reporters
 	reports   commitment.Taker[commitment.Result] // of the reporters
 }
@@ -47,7 +47,7 @@ func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Re
 		admission: admission{
 			own: cfg.AETitle, checkCalled: cfg.DICOM.CheckCalledAE, accept: cfg.DICOM.Accept, peers: admitted(&cfg),
 		},
-		upstreams: cfg.Upstreams,
+		sources:   sourcesOf(cfg.Upstreams),
 		contexts:  newContexts(cfg.DICOM),
 		intake:    in,
 		window:    uint16(cfg.DICOM.Window),

@@ -109,6 +109,11 @@ func (s *storage) receive(ctx context.Context, rq *dimse.Request) (dimse.Status,
 		s.log.Warn("instance refused", "status", status, "reason", comment, "sop_instance_uid", printable(in.SOPInstanceUID))
 		return status, comment
 	}
+	data := rq.Data
+	if u := s.requestedFrom(&in); u != nil {
+		in.Requested = !u.Forward // then it is nobody's but who has asked
+		data = u.read(ctx, data, time.Now())
+	}
 	release, err := s.reserve(ctx)
 	if err != nil {
 		return dimse.StatusProcessingFailure, "" // the association has ended
@@ -119,7 +124,7 @@ func (s *storage) receive(ctx context.Context, rq *dimse.Request) (dimse.Status,
 		return s.failed(in, "no writer", err)
 	}
 	guarded := &failureWriter{w: w}
-	if _, err := io.Copy(guarded, rq.Data); err != nil {
+	if _, err := io.Copy(guarded, data); err != nil {
 		w.Abort()
 		if guarded.err == nil {
 			// The association ended in the middle; nobody is there to answer,
@@ -172,7 +177,6 @@ func (s *storage) incoming(rq *dimse.Request) (in spool.Incoming, status dimse.S
 	case !usable(in.SOPClassUID):
 		return in, dimse.StatusNoSuchSOPClass, "Affected SOP Class UID is not a UID"
 	}
-	in.Requested = s.requested(&in)
 	return in, dimse.StatusSuccess, ""
 }
 

@@ -1,13 +1,17 @@
 package gateway
 
 import (
+	"context"
+	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"dcmgate/dicom"
+	"dcmgate/forwarder"
 	"dcmgate/qr"
 	"dcmgate/spool"
+	"dcmgate/transfer"
 	"dcmgate/upstream"
 )
 
@@ -54,7 +58,7 @@ func (v *validator) upstream(raw *rawUpstream) Upstream {
 		From:         parsedList(v, raw.From, parsePrefix),
 		CharacterSet: v.characterSet(raw.CharacterSet),
 		Associations: v.whole(raw.Associations, 1, 64),
-		Calendar:     v.calendar(raw.Calendar, value{Text: "unlimited"}),
+		Calendar:     v.calendar(raw.Calendar, raw.Rate),
 		Forward:      v.truth(raw.Forward),
 		Timeouts: UpstreamTimeouts{
 			Association: v.duration(raw.Timeouts.Association, time.Second, time.Hour),
@@ -94,16 +98,43 @@ func admitted(cfg *Config) []Peer {
 	return peers
 }
 
-// requested tells whether an instance comes from an upstream because it was
-// asked for: its C-STORE-RQ says so, or, where the upstream does not tell whence
-// it comes, a retrieval waits for it. Such an instance is nobody's but who has
-// asked, unless the upstream is configured otherwise.
-func (s *storage) requested(in *spool.Incoming) bool {
-	i := slices.IndexFunc(s.upstreams, func(u Upstream) bool { return u.AETitle == in.CallingAETitle })
-	if i < 0 || s.upstreams[i].Forward {
-		return false
+// source is an upstream as far as receiving is concerned.
+type source struct {
+	Upstream
+	pace *transfer.Limiter
+}
+
+func sourcesOf(list []Upstream) (sources []*source) {
+	for _, u := range list {
+		sources = append(sources, &source{u, transfer.NewLimiter(int64(forwarder.Unlimited))})
 	}
-	return in.MoveOriginatorAETitle == s.admission.own || in.MoveOriginatorAETitle == "" && s.queries != nil && s.queries.Expects(in.SOPInstanceUID)
+	return sources
+}
+
+// requestedFrom is the upstream that an instance comes from because it was
+// asked for, nil if it was not: its C-STORE-RQ says so, or, where the upstream
+// does not tell whence it comes, a retrieval waits for it.
+func (s *storage) requestedFrom(in *spool.Incoming) *source {
+	i := slices.IndexFunc(s.sources, func(u *source) bool { return u.AETitle == in.CallingAETitle })
+	if i < 0 || in.MoveOriginatorAETitle != s.admission.own &&
+		(in.MoveOriginatorAETitle != "" || s.queries == nil || !s.queries.Expects(in.SOPInstanceUID)) {
+		return nil
+	}
+	return s.sources[i]
+}
+
+// read is the data set of an instance at the pace that the calendar allows the
+// upstream at present. One that has begun to send when its hours are over
+// keeps its pace.
+func (u *source) read(ctx context.Context, data io.Reader, now time.Time) io.Reader {
+	rate, _ := u.Calendar.At(now)
+	if rate != forwarder.Paused {
+		u.pace.SetRate(int64(rate))
+	}
+	if rate == forwarder.Unlimited {
+		return data
+	}
+	return u.pace.Reader(ctx, data)
 }
 
 // newUpstreams makes the clients of the archives behind the gateway.

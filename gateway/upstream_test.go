@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"log/slog"
 	"net/netip"
 	"strings"
 	"testing"
@@ -98,6 +99,41 @@ func TestRightToUpstreams(t *testing.T) {
 		}
 		if c := callerOf(p, rq); c.Upstream != may {
 			t.Errorf("%v: %+v", may, c)
+		}
+	}
+}
+
+// What was asked for is told from what an upstream sends of itself.
+func TestRequestedInstances(t *testing.T) {
+	cfg, err := Parse("", []byte("ae_title: GATE\ndestinations: [{name: cloud, ae_title: C, address: '127.0.0.1:1'}]\n"+
+		"upstreams: [{name: a, ae_title: A, address: '127.0.0.1:1', calendar: ['100kB/s']}, {name: b, ae_title: B, address: '127.0.0.1:1', forward: true}]"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := newFakeIntake()
+	r := newReceiver(cfg, in, slog.New(slog.DiscardHandler), nil)
+	for _, row := range []struct {
+		calling, originator string
+		jobs                int
+	}{
+		{"A", "GATE", 0},
+		{"A", "OTHER", 1},
+		{"A", "", 1},
+		{"B", "GATE", 1},
+		{"CT1", "GATE", 1},
+	} {
+		s := newStorage(r, &dimse.AssociationRequest{RQ: &pdu.AssociateRQ{CallingAETitle: row.calling}})
+		before := len(in.instances())
+		status, comment := s.store(t.Context(), &dimse.Request{
+			Command: dimse.Command{AffectedSOPClassUID: ctImageStorage, AffectedSOPInstanceUID: "1.2.3", MoveOriginatorAETitle: row.originator},
+			Context: dimse.NegotiatedContext{TransferSyntax: implicit, SCP: true}, Data: strings.NewReader("data set"),
+		})
+		got := in.instances()
+		if status != dimse.StatusSuccess || len(got) != before+1 {
+			t.Fatalf("%+v: %v %s", row, status, comment)
+		}
+		if last := got[before]; len(last.jobs) != row.jobs || last.in.Requested != (row.jobs == 0) || string(last.data) != "data set" {
+			t.Errorf("%+v: %+v", row, last)
 		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"dcmgate/dicom"
 	"dcmgate/dimse"
@@ -229,6 +230,27 @@ func TestSentOnWhileGathering(t *testing.T) {
 	}
 	w = moved(t, scp, through, StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "7.1"}, &responses{}, nil)
 	if got := s.sops(); !slices.Equal(got, all) || counts(w.final()) != "3 0 0" {
+		t.Errorf("%v, %s", got, counts(w.final()))
+	}
+}
+
+// An archive that says it is done before its instances have come.
+func TestStragglers(t *testing.T) {
+	s := &sink{}
+	index := patients(t)
+	a, scp := beyondArchive(t, index, s, far[:2]...)
+	now := a.fetch
+	var late sync.WaitGroup
+	a.fetch = func(ctx context.Context, w Wanted) (int, error) {
+		late.Go(func() {
+			time.Sleep(50 * time.Millisecond)
+			now(ctx, w)
+		})
+		return 2, nil
+	}
+	w := moved(t, scp, through, StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "7.1"}, &responses{}, nil)
+	late.Wait()
+	if got := s.sops(); !slices.Equal(got, all[:2]) || counts(w.final()) != "2 0 0" {
 		t.Errorf("%v, %s", got, counts(w.final()))
 	}
 }

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"io"
 	"math"
 	"sync/atomic"
 
@@ -52,6 +53,24 @@ func (l *Limiter) clip(p []byte) []byte {
 		return p
 	}
 	return p[:min(int64(len(p)), l.chunk.Load())]
+}
+
+// Reader reads from r at the limiter's pace, until ctx ends.
+func (l *Limiter) Reader(ctx context.Context, r io.Reader) io.Reader { return &pacedReader{ctx, l, r} }
+
+type pacedReader struct {
+	ctx     context.Context
+	limiter *Limiter
+	r       io.Reader
+}
+
+// Read implements io.Reader.
+func (p *pacedReader) Read(b []byte) (int, error) {
+	n, err := p.r.Read(p.limiter.clip(b))
+	if waited := p.limiter.wait(p.ctx, n); waited != nil {
+		return n, waited
+	}
+	return n, err
 }
 
 // wait takes n bytes, at most maxChunk, from the budget.

@@ -3,6 +3,7 @@ package transfer
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"testing"
 	"testing/synctest"
@@ -75,3 +76,23 @@ func TestLimiterDoesNotOutliveGrace(t *testing.T) {
 		}
 	})
 }
+
+func TestReaderKeepsThePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLimiter(1_000_000)
+		begun := time.Now()
+		n, err := io.Copy(io.Discard, l.Reader(t.Context(), io.LimitReader(zeros{}, 5_000_000)))
+		if took := time.Since(begun); n != 5_000_000 || err != nil || took < 4900*time.Millisecond || took > 5*time.Second {
+			t.Errorf("%d bytes at 1 MB/s took %v, %v", n, took, err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := io.Copy(io.Discard, l.Reader(ctx, io.LimitReader(zeros{}, 5_000_000))); err != context.Canceled {
+			t.Error(err)
+		}
+	})
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

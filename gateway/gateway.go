@@ -157,8 +157,8 @@ func (g *Gateway) open() (_ *parts, err error) {
 	p.receive = newReceiver(g.cfg, spoolIntake{p.spool}, g.log, g.registry)
 	p.receive.reports = p.forward.TakeReport
 	p.receive.queries = qr.New(qr.Options{
-		Index: p.spool, AETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry, Destination: g.moveDestinations(),
-		Upstreams: askable(p.upstreams),
+		Index: p.spool, AETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry, Converter: g.converter,
+		Destination: g.moveDestinations(), Upstreams: askable(p.upstreams),
 	})
 	p.keeper = g.newKeeper(p.spool)
 	p.receive.keeper = p.keeper

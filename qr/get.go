@@ -24,7 +24,7 @@ func (r *retrieval) sendBack(a *dimse.Association) sending {
 		r.open = func(id spool.InstanceID, size int64) (io.ReadCloser, error) { return openWhole(ctx, r.index, id, size) }
 		f := r.feed(ctx, nil)
 		defer f.stop()
-		p := transfer.Pump{Association: newBackChannel(a), Source: getSource{f}, Window: storeWindow, Grace: getGrace}
+		p := transfer.Pump{Association: newBackChannel(a), Source: getSource{f}, Window: storeWindow, Grace: getGrace, Converter: r.converter, Whole: true}
 		if err := p.Run(ctx); err != nil {
 			return errors.Join(errUnanswered, err)
 		}

@@ -2,6 +2,7 @@ package qr
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 	"dcmgate/internal/synth"
 	"dcmgate/pdu"
 	"dcmgate/spool"
+	"dcmgate/transfer"
 )
 
 // getter is a requestor of C-GET and the SCP that it is sent to.
@@ -32,6 +34,7 @@ type getter struct {
 	ended    atomic.Int64 // requests that the SCP has done with
 	log      syncBuffer
 	timeouts dimse.Timeouts // of the SCP
+	syntax   dicom.UID      // in which it takes instances; Explicit VR Little Endian if empty
 
 	mu     sync.Mutex
 	got    map[string][]byte // data sets by SOP Instance UID; length alone of long ones
@@ -64,7 +67,8 @@ func getClass(move dicom.UID) dicom.UID { return move[:len(move)-1] + "3" }
 // associate lets the SCP serve on loopback and requests an association with the role of SCP for these SOP classes.
 func (g *getter) associate(index Index, classes ...string) *dimse.Association {
 	g.t.Helper()
-	scp := New(Options{Index: index, Logger: slog.New(slog.NewTextHandler(&g.log, nil))})
+	log := slog.New(slog.NewTextHandler(&g.log, nil))
+	scp := New(Options{Index: index, Logger: log, Converter: transfer.NewConverter(nil, log)})
 	service := scp.Get(Caller{AETitle: "CALLER"})
 	server, err := dimse.NewServer(dimse.HandlerFunc(func(_ context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
 		return &dimse.Acceptance{
@@ -89,7 +93,7 @@ func (g *getter) associate(index Index, classes ...string) *dimse.Association {
 	for i, class := range append([]string{string(StudyRootGet), string(PatientRootGet), string(PatientStudyOnlyGet)}, classes...) {
 		ts := dicom.ImplicitVRLittleEndian
 		if i > 2 {
-			ts = dicom.ExplicitVRLittleEndian
+			ts = cmp.Or(g.syntax, dicom.ExplicitVRLittleEndian)
 			proposal.RoleSelections = append(proposal.RoleSelections, pdu.RoleSelection{SOPClassUID: class, SCP: true})
 		}
 		proposal.Contexts = append(proposal.Contexts, pdu.PresentationContext{ID: byte(2*i + 1), AbstractSyntax: class, TransferSyntaxes: []string{string(ts)}})
@@ -312,6 +316,39 @@ func TestGetOfDamagedInstances(t *testing.T) {
 			}
 			if got := g.sops(); !slices.Equal(got, []string{uids[0], uids[2], uids[3]}) {
 				t.Errorf("%d bytes: got %v", size, got)
+			}
+		}
+	}
+}
+
+// A requestor that takes nothing but other transfer syntaxes is sent instances converted, and nothing of one that cannot be.
+func TestGetConverts(t *testing.T) {
+	for _, size := range []int{100 << 10, 6 << 20} {
+		s, _, uids := big(t, 3, size)
+		w, err := s.Begin(spool.Incoming{SOPClassUID: ctImage, SOPInstanceUID: "1.2.3", TransferSyntaxUID: dicom.JPEGLosslessSV1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		data := bytes.Replace(synth.NewTemplate(1000, 9).Object(5, 1, 0).Data, []byte(uids[0]), []byte("1.2.3"+strings.Repeat("\x00", len(uids[0])-5)), 1)
+		if _, err := w.Write(data); err != nil { // its pixel data is not encapsulated
+			t.Fatal(err)
+		}
+		if _, err := w.Commit(nil); err != nil {
+			t.Fatal(err)
+		}
+		for _, ts := range []dicom.UID{dicom.ImplicitVRLittleEndian, dicom.ExplicitVRBigEndian} {
+			g := &getter{t: t, syntax: ts}
+			w := g.finish(g.begin(g.associate(s, ctImage), StudyRootGet, bigStudy))
+			c := w.final()
+			if failed := failures(t, w); c.Status != 0xB000 || counts(c) != "3 1 0" || !slices.Equal(failed, []string{"1.2.3"}) || !strings.Contains(c.ErrorComment, "converted") {
+				t.Errorf("%d bytes: %v, %s, failed %v, %q", size, c.Status, counts(c), failed, c.ErrorComment)
+			}
+			for _, uid := range uids {
+				scanner := dicom.NewScanner(ts, []dicom.Tag{dicom.TagSOPInstanceUID, dicom.TagBitsStored})
+				scanner.Write(g.got[uid])
+				if v, _ := scanner.Value(dicom.TagSOPInstanceUID); string(dicom.ParseUID(v)) != uid || len(g.got[uid]) < size-200 || g.got[uid][4] == 'C' != ts.BigEndian() {
+					t.Errorf("%s came as %d bytes of instance %q", uid, len(g.got[uid]), v)
+				}
 			}
 		}
 	}

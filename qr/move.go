@@ -33,18 +33,19 @@ func (m *retrieve) destination(aeTitle string) (Dial, error) {
 func (r *retrieval) sendTo(dial Dial) sending {
 	r.open = r.openChecked
 	return func(ctx context.Context, pairs []transfer.Pair) error {
-		for _, contexts := range transfer.NewPlan(pairs, transfer.PlanOptions{}).Proposals {
-			r.pass(ctx, dial, contexts)
+		plan := transfer.NewPlan(pairs, transfer.PlanOptions{Convert: r.converter != nil})
+		for i, contexts := range plan.Proposals {
+			r.pass(ctx, dial, contexts, plan.Served[i])
 		}
 		return nil
 	}
 }
 
 // pass sends what one proposal of presentation contexts serves.
-func (r *retrieval) pass(ctx context.Context, dial Dial, contexts []pdu.PresentationContext) {
+func (r *retrieval) pass(ctx context.Context, dial Dial, contexts []pdu.PresentationContext, served []transfer.Pair) {
 	carries := map[transfer.Pair]bool{}
-	for _, p := range contexts {
-		carries[proposed(p)] = true
+	for _, p := range served {
+		carries[p] = true
 	}
 	f := r.feed(ctx, carries)
 	defer f.stop()

@@ -6,7 +6,6 @@ import (
 	"io"
 	"time"
 
-	"dcmgate/dicom"
 	"dcmgate/pdu"
 	"dcmgate/transfer"
 )
@@ -28,11 +27,6 @@ type mover struct {
 	contexts []pdu.PresentationContext
 	left     []*transfer.Item // unanswered when an association ended, to be sent over the next one
 	settled  int              // items that the present association has answered for
-}
-
-// proposed is the pair that a context stands for.
-func proposed(p pdu.PresentationContext) transfer.Pair {
-	return transfer.Pair{SOPClassUID: dicom.UID(p.AbstractSyntax), TransferSyntaxUID: dicom.UID(p.TransferSyntaxes[0])}
 }
 
 // run sends until nothing is left, or the destination has shown that it will not take it: it does not let an association
@@ -94,7 +88,7 @@ func (m *mover) connect(ctx context.Context) (transfer.Association, error) {
 
 func (m *mover) send(a transfer.Association) error {
 	defer m.hangUp(a)
-	p := transfer.Pump{Association: a, Source: m, Window: storeWindow, Grace: cancelGrace}
+	p := transfer.Pump{Association: a, Source: m, Window: storeWindow, Grace: cancelGrace, Converter: m.converter}
 	if err := p.Run(m.ctx); err != nil {
 		return err
 	}

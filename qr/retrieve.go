@@ -82,7 +82,7 @@ func (m *retrieve) prepare(rq *dimse.Request, o *retrieveOutcome) (*retrieval, e
 	if err != nil {
 		return nil, err
 	}
-	r := &retrieval{index: m.o.Index, request: transfer.Item{Priority: rq.Command.Priority}}
+	r := &retrieval{index: m.o.Index, converter: m.o.Converter, request: transfer.Item{Priority: rq.Command.Priority}}
 	if r.query, o.level, err = newRetrieval(model, id); err != nil {
 		return nil, err
 	}

@@ -14,6 +14,7 @@ import (
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/pdu"
+	"dcmgate/transfer"
 )
 
 // Options are what an SCP is made of.
@@ -22,6 +23,8 @@ type Options struct {
 	AETitle    string                // answered as Retrieve AE Title (0008,0054)
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
+	// Converter converts what is retrieved to a transfer syntax that is accepted where its own is not; nil converts nothing.
+	Converter *transfer.Converter
 	// Destination returns how to reach an application entity that instances can be moved to; nil if it is not known. A nil
 	// function knows none.
 	Destination func(aeTitle string) Dial

@@ -2,6 +2,7 @@ package qr
 
 import (
 	"context"
+	"errors"
 	"io"
 	"iter"
 	"sync"
@@ -27,8 +28,10 @@ type retrieval struct {
 	send    sending
 	open    opening
 	request transfer.Item // what the items have in common
-	tally   *tally
-	closing sync.WaitGroup // what goes on after a cancelled retrieval was answered
+	// converter makes of an instance what is accepted in place of its own transfer syntax; nil if nothing is converted.
+	converter *transfer.Converter
+	tally     *tally
+	closing   sync.WaitGroup // what goes on after a cancelled retrieval was answered
 
 	scp       *SCP
 	level     Level      // of the identifier
@@ -186,7 +189,11 @@ func (r *retrieval) settled(item *transfer.Item, o transfer.Outcome) bool {
 	case transfer.NoContext:
 		r.tally.fail(uid, "not accepted: "+item.Pair.String())
 	case transfer.LocalError:
-		r.tally.fail(uid, "an instance cannot be read")
+		reason := "an instance cannot be read"
+		if errors.As(o.Err, new(*transfer.ConversionError)) {
+			reason = "an instance cannot be converted"
+		}
+		r.tally.fail(uid, reason)
 	default:
 		return false
 	}

@@ -1,6 +1,8 @@
 package transfer
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -81,6 +83,49 @@ func (c *Converter) open(item *Item, to dicom.UID, payload io.ReadCloser) (io.Re
 	return v, nil
 }
 
+// maxWhole is how much of a converted instance is kept between its conversion and its sending, in bytes.
+const maxWhole = 4 << 20
+
+// openWhole is open for an instance that has to be converted to its end before any of it is sent. One that is longer than
+// maxWhole is converted twice. The first time ends when stop is closed.
+func (c *Converter) openWhole(item *Item, to dicom.UID, payload io.ReadCloser, stop <-chan struct{}) (io.ReadCloser, error) {
+	first, err := c.open(item, to, payload)
+	if err != nil {
+		return nil, err
+	}
+	whole, rest, err := readWhole(first, stop)
+	if err = errors.Join(err, first.Close()); err != nil {
+		return nil, err
+	}
+	if !rest {
+		return io.NopCloser(bytes.NewReader(whole)), nil
+	}
+	if payload, err = item.Open(); err != nil {
+		return nil, err
+	}
+	again, err := c.open(item, to, payload)
+	if err == nil {
+		again.(*conversion).counted = true
+	}
+	return again, err
+}
+
+// readWhole reads to the end and returns what was read, or that it is more than maxWhole.
+func readWhole(r io.Reader, stop <-chan struct{}) (whole []byte, rest bool, err error) {
+	var b bytes.Buffer
+	for !isClosed(stop) {
+		if b.Len() > maxWhole {
+			b, rest = bytes.Buffer{}, true
+		}
+		if _, err := io.CopyN(&b, r, maxWhole/4); err == io.EOF {
+			return b.Bytes(), rest, nil
+		} else if err != nil {
+			return nil, rest, err
+		}
+	}
+	return nil, rest, context.Canceled
+}
+
 // source remembers why reading the stored bytes failed, which is no failure of the conversion.
 type source struct {
 	io.ReadCloser
@@ -102,18 +147,18 @@ type conversion struct {
 	to        dicom.UID
 	source    source
 	reader    *transcode.Reader
-	over      bool
+	counted   bool
 }
 
 func (v *conversion) Read(p []byte) (int, error) {
 	n, err := v.reader.Read(p)
-	if err != nil && !v.over {
-		v.over = true
-		if err == io.EOF {
-			v.converter.count(v.item.Pair, v.to, converted)
-		} else {
-			err = v.failed(err)
-		}
+	switch {
+	case err == nil:
+	case err != io.EOF:
+		err = v.failed(err)
+	case !v.counted:
+		v.counted = true
+		v.converter.count(v.item.Pair, v.to, converted)
 	}
 	return n, err
 }

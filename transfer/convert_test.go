@@ -170,9 +170,8 @@ func TestPumpConverts(t *testing.T) {
 	}
 }
 
-// TestAConversionThatFailsInTheMiddleNeverEndsTheInstance has a second frame that makes no sense, behind more than is read
-// ahead.
-func TestAConversionThatFailsInTheMiddleNeverEndsTheInstance(t *testing.T) {
+// frames is an instance of two frames of a MiB, of which the second may make no sense. That is behind more than is read ahead.
+func frames(uid dicom.UID, good bool) *Item {
 	const pixels = 1 << 20
 	image := strings.Replace(imageEVR, "\x10\x00US\x02\x00\x01\x00", "\x08\x00IS\x02\x002 \x28\x00\x10\x00US\x02\x00\x00\x04", 1)
 	image = strings.Replace(image, "\x11\x00US\x02\x00\x01\x00", "\x11\x00US\x02\x00\x00\x04", 1)
@@ -180,10 +179,17 @@ func TestAConversionThatFailsInTheMiddleNeverEndsTheInstance(t *testing.T) {
 		f := rleFrame(true)[:64] + strings.Repeat(run, pixels/128)
 		return "\xFE\xFF\x00\xE0" + string([]byte{byte(len(f)), byte(len(f) >> 8), byte(len(f) >> 16), 0}) + f
 	}
-	data := image + fragments[:len(fragments)-8] + frame("\x81\x07") + frame("\x80\x80") + endOfItems
+	second := frame("\x81\x07")
+	if !good {
+		second = frame("\x80\x80")
+	}
+	return stored(uid, rle, image+fragments[:len(fragments)-8]+frame("\x81\x07")+second+endOfItems)
+}
+
+func TestAConversionThatFailsInTheMiddleNeverEndsTheInstance(t *testing.T) {
 	a := newFake(1)
 	a.refuse[Pair{ct, rle}] = true
-	s := newSource(t, stored("1.1", rle, data))
+	s := newSource(t, frames("1.1", false))
 	err := (&Pump{Association: a, Source: s, Converter: NewConverter(nil, slog.New(slog.DiscardHandler))}).Run(t.Context())
 	var local *LocalAbortError
 	var failed *ConversionError
@@ -192,5 +198,37 @@ func TestAConversionThatFailsInTheMiddleNeverEndsTheInstance(t *testing.T) {
 	}
 	if got := s.kinds()["1.1"]; got != LocalError {
 		t.Errorf("outcome %v", got)
+	}
+}
+
+// TestPumpConvertsToTheEndBefore sends nothing of an instance that fails in the middle, and the others over the same
+// association. Longer ones are opened a second time.
+func TestPumpConvertsToTheEndBefore(t *testing.T) {
+	long := stored("1.4", ivr, elementIVR+"\xE0\x7F\x10\x00\x00\x00\x60\x00"+strings.Repeat("ab", 3<<20))
+	opened, open := 0, long.Open
+	long.Open = func() (io.ReadCloser, error) { opened++; return open() }
+	s := newSource(t, frames("1.1", false), frames("1.2", true), stored("1.3", ivr, elementIVR), long, frames("1.5", false))
+	a := newFake(1)
+	a.refuse[Pair{ct, rle}], a.refuse[Pair{ct, ivr}] = true, true
+	registry := prometheus.NewRegistry()
+	p := Pump{Association: a, Source: s, Converter: NewConverter(registry, slog.New(slog.DiscardHandler)), Whole: true}
+	if err := p.Run(t.Context()); err != nil || a.aborted {
+		t.Fatalf("%v, aborted %v", err, a.aborted)
+	}
+	want := map[dicom.UID]Kind{"1.1": LocalError, "1.2": Answered, "1.3": Answered, "1.4": Answered, "1.5": LocalError}
+	if got := s.kinds(); !maps.Equal(got, want) || opened != 2 {
+		t.Errorf("%v, opened %d times", got, opened)
+	}
+	if got := a.data["1.2"]; len(got) < 2<<20 || !bytes.HasSuffix(got, bytes.Repeat([]byte{7}, 2<<20)) {
+		t.Errorf("%d bytes of two frames", len(got))
+	}
+	if got := a.data["1.4"]; len(got) != len(elementEVR)+12+6<<20 {
+		t.Errorf("%d bytes of a long instance", len(got))
+	}
+	if n := testutil.CollectAndCount(p.Converter.conversions); n != 3 {
+		t.Errorf("%d series", n)
+	}
+	if n := testutil.ToFloat64(p.Converter.conversions.WithLabelValues(string(ivr), string(evr), converted)); n != 2 {
+		t.Errorf("%v conversions counted", n)
 	}
 }

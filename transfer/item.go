@@ -15,8 +15,8 @@ type Item struct {
 	// Size is the length of the data set in bytes, negative if unknown.
 	Size int64
 	// Open opens the data set, without preamble and File Meta Information.
-	// It is called at most once, by the pump's goroutine; the pump closes
-	// what it returns.
+	// It is called by the pump's goroutine, twice at most, and only once
+	// unless Pump.Whole is set; the pump closes what it returns.
 	Open func() (io.ReadCloser, error)
 	// Alone asks that no other request be unanswered while this one is, so
 	// that if the association breaks it is clear over which instance.

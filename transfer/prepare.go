@@ -29,12 +29,17 @@ type prepared struct {
 }
 
 // open opens the item's payload, to be converted to a transfer syntax if to names one.
-func open(item *Item, contextID byte, c *Converter, to dicom.UID) (*prepared, error) {
+func (s *session) open(item *Item, contextID byte, to dicom.UID) (*prepared, error) {
 	size := item.Size
 	payload, err := item.Open()
-	if err == nil && to != "" {
+	switch {
+	case err != nil || to == "":
+	case s.Whole:
 		size = -1
-		payload, err = c.open(item, to, payload)
+		payload, err = s.Converter.openWhole(item, to, payload, s.stop)
+	default:
+		size = -1
+		payload, err = s.Converter.open(item, to, payload)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open instance %s: %w", item.SOPInstanceUID, err)

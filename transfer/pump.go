@@ -21,6 +21,9 @@ type Pump struct {
 	// Converter converts what the peer does not take as it is stored; nil
 	// leaves that unsent.
 	Converter *Converter
+	// Whole has instances converted to their end before the first byte is
+	// sent, so that one that fails late does not cost the association.
+	Whole bool
 	// Limiter bounds the rate, together with all other pumps that share it.
 	Limiter *Limiter
 	// Linger is how long to wait for further items when all are answered and
@@ -193,7 +196,7 @@ func (s *session) take() bool {
 		s.Source.Done(item, Outcome{Kind: NoContext, Err: s.Converter.noContext(item.Pair)})
 		return true
 	}
-	if s.next, err = open(item, contextID, s.Converter, to); err != nil {
+	if s.next, err = s.open(item, contextID, to); err != nil {
 		s.next = nil
 		s.Source.Done(item, Outcome{Kind: LocalError, Err: err})
 		return true

@@ -136,6 +136,19 @@ func (p *blocks[T]) block(r *bitReader, dst []T, precision int) {
 		if r.n < 32 {
 			r.refill()
 		}
+		if e := p.ac.whole[r.acc>>(64-lookupBits)]; e != 0 {
+			length := int(e & 0xFF)
+			r.acc <<= length
+			r.n -= length
+			if k += int(e >> 8 & 0xFF); k > 63 {
+				r.broken = true
+				return
+			}
+			at := zigzag[k&63] & 63
+			coefficients[at] = (e >> 16) * p.quantization[at]
+			last = k
+			continue
+		}
 		code := r.decode(p.ac)
 		zeros, category := int(code>>4), int(code&15)
 		if category == 0 {

@@ -3,7 +3,7 @@ package jpeg
 import "encoding/binary"
 
 // lookupBits is how long a code may be to be found with one look.
-const lookupBits = 9
+const lookupBits = 10
 
 // huffmanTable decodes the codes of a table (T.81 annex C, F.2.2.3).
 type huffmanTable struct {
@@ -11,6 +11,9 @@ type huffmanTable struct {
 	// lookup holds, for the next lookupBits bits, length and value of the code that they begin with: length<<8 | value. 0 if
 	// the code is longer.
 	lookup [1 << lookupBits]uint16
+	// whole holds the same for codes that have the bits of their number with them: number<<16 | run<<8 | length of both. 0 if
+	// they are more than lookupBits, or there is no number.
+	whole [1 << lookupBits]int32
 	// limit holds for each length the first code beyond those of it, aligned to the left of 16 bits; offset leads from a
 	// code of that length to its value.
 	limit  [17]uint32
@@ -32,8 +35,14 @@ func (d *Decoder) readHuffmanTables(p []byte, at int) error {
 		if total > 256 || len(p) < 17+total {
 			return d.fail(at, "Huffman table of too many codes")
 		}
-		if !d.huffman[class][id].set(p[1:17], p[17:17+total]) {
+		t := &d.huffman[class][id]
+		if !t.set(p[1:17], p[17:17+total]) {
 			return d.fail(at, "Huffman table of more codes than their lengths allow")
+		}
+		if class == 0 {
+			t.setWhole(0xFF)
+		} else {
+			t.setWhole(0x0F)
 		}
 		p = p[17+total:]
 	}
@@ -66,6 +75,18 @@ func (t *huffmanTable) set(counts, values []byte) bool {
 		code <<= 1
 	}
 	return true
+}
+
+// setWhole makes whole of lookup. The bits of a value that are in mask are the category, those above it the run (F.1.2.2).
+func (t *huffmanTable) setWhole(mask byte) {
+	for bits, e := range t.lookup {
+		length, category, run := int(e>>8), int(byte(e)&mask), int(byte(e)&^mask>>4)
+		if e == 0 || category == 0 || length+category > lookupBits {
+			continue
+		}
+		r := bitReader{acc: uint64(bits) << (64 - lookupBits + length)}
+		t.whole[bits] = r.receive(category)<<16 | int32(run<<8) | int32(length+category)
+	}
 }
 
 // bitReader reads the entropy coded bits of a scan (F.2.2.5). Behind their end come zeros; overrun tells whether any of

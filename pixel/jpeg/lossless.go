@@ -61,21 +61,23 @@ func (d *Decoder) losslessRow(s scan, r *bitReader, tables []*huffmanTable, firs
 		}
 		return
 	}
-	for x := range d.frame.columns {
+	var left [maxComponents]uint16
+	for i, t := range tables {
+		left[i] = initial
+		if !first {
+			left[i] = d.rows[i][0][0]
+		}
+		left[i] += r.difference(t)
+		d.rows[i][1][0] = left[i]
+	}
+	for x := 1; x < d.frame.columns; x++ {
 		for i, t := range tables {
-			row, above := d.rows[i][1], d.rows[i][0]
-			var p uint16
-			switch {
-			case x == 0 && first:
-				p = initial
-			case x == 0:
-				p = above[0]
-			case first:
-				p = row[x-1]
-			default:
-				p = predict(s.ss, row, above, x)
+			rows := &d.rows[i]
+			if !first && s.ss != 1 {
+				left[i] = predict(s.ss, rows[1], rows[0], x)
 			}
-			row[x] = p + r.difference(t)
+			left[i] += r.difference(t)
+			rows[1][x] = left[i]
 		}
 	}
 }
@@ -113,6 +115,12 @@ func predict(selection int, row, above []uint16, x int) uint16 {
 func (r *bitReader) difference(t *huffmanTable) uint16 {
 	if r.n < 32 {
 		r.refill()
+	}
+	if e := t.whole[r.acc>>(64-lookupBits)]; e != 0 {
+		length := int(e & 0xFF)
+		r.acc <<= length
+		r.n -= length
+		return uint16(e >> 16)
 	}
 	switch category := int(r.decode(t)); {
 	case category == 0:

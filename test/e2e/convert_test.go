@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -154,5 +155,65 @@ func TestConvertingDestinations(t *testing.T) {
 	})
 	if len(unasked.Files()) != 0 {
 		t.Errorf("%d files arrived converted that were not to be", len(unasked.Files()))
+	}
+}
+
+// What a destination of C-MOVE, or who asks by C-GET, does not take as it is stored comes converted, without being asked for.
+func TestConvertingRetrievals(t *testing.T) {
+	dir, files := encodings(t)
+	implicit, plain := peertest.Storescp(t, nil, "+B", "+xi"), peertest.Storescp(t, nil, "+B", "+xe")
+	g := mover(t, map[string]string{"IMPLICIT": implicit.Address, "PLAIN": plain.Address})
+	if out, status := peertest.Run(t, nil, binary, "send", g.address, dir); status != 0 {
+		t.Fatal(out)
+	}
+	study := []string{"-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID=1.2.9"}
+	n := 0
+	for title, scp := range map[string]*peertest.Peer{"IMPLICIT": implicit, "PLAIN": plain} {
+		if out, status := movescu(t, g, title, study...); status != 0 {
+			t.Fatalf("movescu: %s", out)
+		}
+		n += compareConverted(t, scp, files, title == "IMPLICIT")
+	}
+	host, port, _ := strings.Cut(g.address, ":")
+	got := &peertest.Peer{Dir: t.TempDir()}
+	args := append([]string{"-aet", "WS", "-aec", "DCMGATE", "+x=", "+B", "-od", got.Dir}, study...)
+	if out, status := peertest.Run(t, nil, peertest.Require(t, "getscu"), append(args, host, port)...); status != 0 {
+		t.Fatalf("getscu: %s", out)
+	}
+	n += compareConverted(t, got, files, false)
+	if got := g.metric(t, "dcmgate_conversions_total", `result="converted"`); int(got) != n {
+		t.Errorf("%v conversions counted, want %d", got, n)
+	}
+	if got := g.metric(t, "dcmgate_conversions_total", `result="failed"`); got != 0 {
+		t.Errorf("%v conversions failed", got)
+	}
+}
+
+// An instance whose compressed pixel data is cut does not arrive, the others do, and the answer tells.
+func TestAConversionThatFailsIsTold(t *testing.T) {
+	dir, files := encodings(t)
+	rle := files["1.2.9.1"]
+	data, err := os.ReadFile(rle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := bytes.LastIndex(data, []byte("\xFE\xFF\x00\xE0")) + 8
+	data[begin] = 9 // segments
+	if err := os.WriteFile(rle, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	implicit := peertest.Storescp(t, nil, "+B", "+xi")
+	g := mover(t, map[string]string{"IMPLICIT": implicit.Address})
+	if out, status := peertest.Run(t, nil, binary, "send", g.address, dir); status != 0 {
+		t.Fatal(out)
+	}
+	out, status := peertest.Run(t, nil, binary, "move", g.address, "--dest", "IMPLICIT", "-k", "StudyInstanceUID=1.2.9", "--json")
+	if status == 0 || !strings.Contains(out, `"status":"B000"`) || !strings.Contains(out, "1 of 9 failed: an instance cannot be converted") || !strings.Contains(out, "1.2.9.1") {
+		t.Errorf("status %d: %s", status, out)
+	}
+	delete(files, "1.2.9.1")
+	compareConverted(t, implicit, files, true)
+	if len(implicit.Files()) != len(files) {
+		t.Errorf("%d files arrived", len(implicit.Files()))
 	}
 }

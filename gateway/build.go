@@ -16,14 +16,17 @@ import (
 // security is what New loads from the files that the configuration names.
 type security struct {
 	server       *tls.Config            // nil without a TLS listener
-	destinations map[string]*tls.Config // nil entries for plain TCP
+	destinations map[string]*tls.Config // by name; nil entries for plain TCP
 	upstreams    map[string]*tls.Config // likewise
+	peers        map[string]*tls.Config // by AE title; likewise
 	public       *tls.Config            // nil for plain HTTP
 	clients      []cloud.Key            // of interface 203
 }
 
 func loadSecurity(cfg Config, log *slog.Logger) (security, error) {
-	s := security{destinations: make(map[string]*tls.Config), upstreams: make(map[string]*tls.Config)}
+	s := security{
+		destinations: make(map[string]*tls.Config), upstreams: make(map[string]*tls.Config), peers: make(map[string]*tls.Config),
+	}
 	var err error
 	if s.server, err = cfg.DICOM.TLS.load(); err != nil {
 		return s, err
@@ -35,13 +38,18 @@ func loadSecurity(cfg Config, log *slog.Logger) (security, error) {
 		return s, err
 	}
 	for _, d := range cfg.Destinations {
-		if s.destinations[d.Name], err = d.TLS.load(d.Address); err != nil {
+		if s.destinations[d.Name], err = d.TLS.Load(d.Address); err != nil {
 			return s, fmt.Errorf("destination %s: %w", d.Name, err)
 		}
 	}
 	for _, u := range cfg.Upstreams {
-		if s.upstreams[u.Name], err = u.TLS.load(u.Address); err != nil {
+		if s.upstreams[u.Name], err = u.TLS.Load(u.Address); err != nil {
 			return s, fmt.Errorf("upstream %s: %w", u.Name, err)
+		}
+	}
+	for _, p := range cfg.Peers {
+		if s.peers[p.AETitle], err = p.TLS.Load(p.Address); err != nil {
+			return s, fmt.Errorf("peer %s: %w", p.AETitle, err)
 		}
 	}
 	return s, nil

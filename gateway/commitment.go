@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"time"
 
 	"dcmgate/commitment"
@@ -11,19 +10,16 @@ import (
 
 // newKeeper builds what answers requests for storage commitment.
 func (g *Gateway) newKeeper(s *spool.Spool) *commitment.Keeper {
-	dialer := g.peerDialer()
+	callees := g.callees()
 	return commitment.NewKeeper(commitment.KeeperOptions{
 		Store:   s,
 		AETitle: g.cfg.AETitle,
 		Dial: func(aeTitle string) commitment.Dial {
-			p, ok := g.callable(aeTitle)
+			c, ok := callees[aeTitle]
 			if !ok {
 				return nil
 			}
-			return func(ctx context.Context, proposal dimse.Proposal) (*dimse.Association, error) {
-				proposal.CalledAETitle = p.AETitle
-				return dialer.Dial(ctx, p.Address, proposal)
-			}
+			return c.dial
 		},
 		MaxAge:     g.cfg.Commitment.MaxAge,
 		Logger:     g.log,

@@ -151,6 +151,7 @@ const (
 type Peer struct {
 	AETitle string
 	Address string         // HOST:PORT it listens on; "" if it is never called
+	TLS     ClientTLS      // towards Address
 	From    []netip.Prefix // addresses it may call from; empty: any
 	Allow   []Right
 	Query   PeerQuery
@@ -232,7 +233,7 @@ type ClientTimeouts struct {
 	Write       time.Duration // one burst
 }
 
-// ClientTLS configures DICOM over TLS towards a destination or upstream.
+// ClientTLS configures DICOM over TLS towards a destination, upstream or peer.
 type ClientTLS struct {
 	Enabled    bool
 	CA         string // PEM file; "": the system's

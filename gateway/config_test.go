@@ -77,7 +77,7 @@ func TestReferenceNamesEveryKey(t *testing.T) {
 		}
 		delete(got, key)
 		above := strings.TrimSpace(lines[line-2])
-		shared := key == "destinations.tls.key" || key == "upstreams.tls.key" || key == "retrieve.clients.access_key"
+		shared := key == "destinations.tls.key" || key == "upstreams.tls.key" || key == "peers.tls.key" || key == "retrieve.clients.access_key"
 		if !strings.HasPrefix(above, "#") && !shared {
 			t.Errorf("reference.yaml:%d: %s has no comment above it", line, key)
 		}

@@ -115,6 +115,7 @@ type rawPeer struct {
 	stanza
 	AETitle value        `yaml:"ae_title"`
 	Address value        `yaml:"address"`
+	TLS     rawClientTLS `yaml:"tls"`
 	From    []value      `yaml:"from"`
 	Allow   []value      `yaml:"allow"`
 	Query   rawPeerQuery `yaml:"query"`

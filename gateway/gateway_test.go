@@ -3,17 +3,10 @@ package gateway
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -26,6 +19,7 @@ import (
 
 	"dcmgate/dicom"
 	"dcmgate/dimse"
+	"dcmgate/internal/peertest"
 	"dcmgate/pdu"
 )
 
@@ -325,7 +319,7 @@ func TestSeriesAtStart(t *testing.T) {
 // TestLimitsAreOverBothListeners opens associations on the plain and the TLS
 // listener in turn.
 func TestLimitsAreOverBothListeners(t *testing.T) {
-	cert, key, pool := writeCertificate(t)
+	cert, key, pool := peertest.Certificate(t)
 	for _, limit := range []string{"max_associations: 2", "max_per_address: 2"} {
 		g := run(t, configure(t, fmt.Sprintf("dicom: {listen: 127.0.0.1:0, accept: any, %s, tls: {listen: 127.0.0.1:0, cert: %q, key: %q}}\n", limit, cert, key)))
 		plain := &dimse.Dialer{LocalAETitle: "CT1"}
@@ -541,45 +535,10 @@ func TestConnectWithoutDataDirectory(t *testing.T) {
 	}
 }
 
-// writeCertificate makes a self-signed certificate for 127.0.0.1.
-func writeCertificate(t *testing.T) (certFile, keyFile string, pool *x509.CertPool) {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(certPEM)
-	certFile, keyFile = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
-	for file, data := range map[string][]byte{
-		certFile: certPEM, keyFile: pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
-	} {
-		if err := os.WriteFile(file, data, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return certFile, keyFile, pool
-}
-
 // TestTLSInBothDirections chains two gateways by TLS with mutual
 // authentication, and keeps the plain port beside it.
 func TestTLSInBothDirections(t *testing.T) {
-	cert, key, pool := writeCertificate(t)
+	cert, key, pool := peertest.Certificate(t)
 	behind := run(t, configure(t, fmt.Sprintf(
 		"dicom: {listen: 127.0.0.1:0, accept: any, tls: {listen: 127.0.0.1:0, cert: %q, key: %q, client_ca: %q}}\n", cert, key, cert)))
 	before := run(t, configure(t, fmt.Sprintf(

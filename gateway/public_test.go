@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"dcmgate/cloud"
+	"dcmgate/internal/peertest"
 )
 
 const publicClients = "institution: {platform_code: '05871212', name: 内江}\nretrieve: {clients: [{access_key: k, access_secret: s}]}\n"
@@ -95,7 +96,7 @@ func TestPublicAndAdminOnOneAddress(t *testing.T) {
 }
 
 func TestPublicTLS(t *testing.T) {
-	cert, key, pool := writeCertificate(t)
+	cert, key, pool := peertest.Certificate(t)
 	g := run(t, configure(t, fmt.Sprintf("public: {listen: 127.0.0.1:0, tls: {cert: %q, key: %q, client_ca: %q}}\n", cert, key, cert)+publicClients))
 	sendImages(t, g.Listeners().DICOM, 0, 3)
 	own, err := tls.LoadX509KeyPair(cert, key)
@@ -116,7 +117,7 @@ func TestPublicTLS(t *testing.T) {
 }
 
 func TestCertificateIsRenewed(t *testing.T) {
-	cert, key, _ := writeCertificate(t)
+	cert, key, _ := peertest.Certificate(t)
 	c, err := loadCertificate(cert, Secret{"file:" + key}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +143,7 @@ func TestCertificateIsRenewed(t *testing.T) {
 	if serial() != first {
 		t.Error("files that cannot be used are used")
 	}
-	newCert, newKey, _ := writeCertificate(t)
+	newCert, newKey, _ := peertest.Certificate(t)
 	for from, to := range map[string]string{newCert: cert, newKey: key} {
 		data, err := os.ReadFile(from)
 		if err == nil {

@@ -103,6 +103,15 @@ func TestMoveDestinations(t *testing.T) {
 			t.Errorf("%s: known %v", title, got)
 		}
 	}
+	for text, want := range map[string]string{
+		"peers: [{ae_title: CT1, tls: {enabled: true}}]\n":                                      "needs its address",
+		"peers: [{ae_title: CT1, address: '10.0.0.5:104', tls: {ca: ca.pem}}]\n":                "add enabled: true",
+		"peers: [{ae_title: CT1, address: '10.0.0.5:104', tls: {enabled: true, key: a.pem}}]\n": "cert and key are needed together",
+	} {
+		if _, err := Parse("", []byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
 	for _, wrong := range []string{"CT1", "WS2"} {
 		_, err := Parse("", []byte("peers: [{ae_title: CT1, move_to: ["+wrong+"]}]\n"))
 		if err == nil || !strings.Contains(err.Error(), "is not a peer with an address") {

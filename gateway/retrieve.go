@@ -14,47 +14,57 @@ import (
 // proposed to move destinations, granted to requestors of C-GET.
 const storeWindow = 8
 
-// peerDialer requests associations with peers.
-func (g *Gateway) peerDialer() *dimse.Dialer {
-	t := g.cfg.DICOM.Timeouts
-	return &dimse.Dialer{
-		LocalAETitle:   g.cfg.AETitle,
-		ConnectTimeout: t.Association,
-		Timeouts:       dimse.Timeouts{ARTIM: t.Association, PDUTimeout: t.PDU, WriteTimeout: t.Write, DIMSETimeout: t.DIMSE},
-		Logger:         g.log,
-		Registerer:     g.registry,
-	}
+// callee is a peer that can be called.
+type callee struct {
+	Peer
+	dialer *dimse.Dialer
 }
 
-// callable finds a peer that has an address.
-func (g *Gateway) callable(aeTitle string) (Peer, bool) {
-	i := slices.IndexFunc(g.cfg.Peers, func(p Peer) bool { return p.AETitle == aeTitle && p.Address != "" })
-	if i < 0 {
-		return Peer{}, false
+// callees are the peers that have an address, by AE title.
+func (g *Gateway) callees() map[string]callee {
+	t := g.cfg.DICOM.Timeouts
+	callees := make(map[string]callee)
+	for _, p := range g.cfg.Peers {
+		if p.Address == "" {
+			continue
+		}
+		callees[p.AETitle] = callee{p, &dimse.Dialer{
+			LocalAETitle:   g.cfg.AETitle,
+			ConnectTimeout: t.Association,
+			Timeouts:       dimse.Timeouts{ARTIM: t.Association, PDUTimeout: t.PDU, WriteTimeout: t.Write, DIMSETimeout: t.DIMSE},
+			TLS:            g.security.peers[p.AETitle],
+			Logger:         g.log,
+			Registerer:     g.registry,
+		}}
 	}
-	return g.cfg.Peers[i], true
+	return callees
+}
+
+// dial requests an association with the peer.
+func (c callee) dial(ctx context.Context, proposal dimse.Proposal) (*dimse.Association, error) {
+	proposal.CalledAETitle = c.AETitle
+	return c.dialer.Dial(ctx, c.Address, proposal)
+}
+
+// move requests an association for instances that are moved to the peer.
+func (c callee) move(ctx context.Context, contexts []pdu.PresentationContext) (transfer.Association, error) {
+	a, err := c.dial(ctx, dimse.Proposal{Contexts: contexts, AsyncOperationsWindow: storeWindow})
+	if err != nil {
+		return nil, err
+	}
+	return transfer.Over(a), nil
 }
 
 // moveDestinations finds the peers that instances can be moved to: those with
 // an address.
 func (g *Gateway) moveDestinations() func(aeTitle string) qr.Dial {
-	dialer := g.peerDialer()
+	callees := g.callees()
 	return func(aeTitle string) qr.Dial {
-		p, ok := g.callable(aeTitle)
+		c, ok := callees[aeTitle]
 		if !ok {
 			return nil
 		}
-		return dialPeer(dialer, p)
-	}
-}
-
-func dialPeer(d *dimse.Dialer, p Peer) qr.Dial {
-	return func(ctx context.Context, contexts []pdu.PresentationContext) (transfer.Association, error) {
-		a, err := d.Dial(ctx, p.Address, dimse.Proposal{CalledAETitle: p.AETitle, Contexts: contexts, AsyncOperationsWindow: storeWindow})
-		if err != nil {
-			return nil, err
-		}
-		return transfer.Over(a), nil
+		return c.move
 	}
 }
 

@@ -30,8 +30,9 @@ func (t ServerTLS) load() (*tls.Config, error) {
 	return c, nil
 }
 
-// load returns the TLS configuration towards a destination; nil for plain TCP.
-func (t ClientTLS) load(address string) (*tls.Config, error) {
+// Load reads the files and returns the TLS configuration towards an address; nil
+// for plain TCP.
+func (t ClientTLS) Load(address string) (*tls.Config, error) {
 	if !t.Enabled {
 		return nil, nil
 	}

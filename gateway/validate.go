@@ -243,6 +243,9 @@ func (v *validator) peers(raws []rawPeer) []Peer {
 		if raw.Address.Set {
 			p.Address = parsed(v, raw.Address, parseAddress)
 		}
+		if p.TLS = v.clientTLS(&raw.TLS); p.TLS.Enabled && p.Address == "" {
+			v.fail(raw.TLS.at, "is for calling the peer, which needs its address")
+		}
 		if raw.Allow != nil {
 			p.Allow = nil
 			for _, r := range raw.Allow {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -11,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"dcmgate/dimse"
+	"dcmgate/gateway"
 	"dcmgate/pdu"
 )
 
@@ -20,12 +22,20 @@ type peer struct {
 	calling string
 	timeout time.Duration
 	address string
+	tls     gateway.ClientTLS
+	tlsKey  string
+	secure  *tls.Config // nil for plain TCP
 }
 
 func (p *peer) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&p.called, "called", "ANY-SCP", "called AE title")
 	cmd.Flags().StringVar(&p.calling, "calling", "DCMGATE", "calling AE title")
 	cmd.Flags().DurationVar(&p.timeout, "timeout", 30*time.Second, "how long to wait for the peer at each step")
+	cmd.Flags().BoolVar(&p.tls.Enabled, "tls", false, "DICOM over TLS")
+	cmd.Flags().StringVar(&p.tls.CA, "tls-ca", "", "PEM `FILE` with the authorities to trust instead of the system's")
+	cmd.Flags().StringVar(&p.tls.Cert, "tls-cert", "", "PEM `FILE` with a certificate to show the peer")
+	cmd.Flags().StringVar(&p.tlsKey, "tls-key", "", "PEM `FILE` with the private key of --tls-cert")
+	cmd.Flags().StringVar(&p.tls.ServerName, "tls-server-name", "", "name that the peer's certificate must carry instead of HOST")
 }
 
 func (p *peer) check(address string) error {
@@ -45,7 +55,21 @@ func (p *peer) check(address string) error {
 		return fmt.Errorf("--timeout %v: must be positive", p.timeout)
 	}
 	p.address = address
-	return nil
+	return p.loadTLS()
+}
+
+// loadTLS reads the files that the flags name.
+func (p *peer) loadTLS() (err error) {
+	switch {
+	case !p.tls.Enabled && (p.tls != gateway.ClientTLS{} || p.tlsKey != ""):
+		return errors.New("--tls is needed beside the other flags for TLS")
+	case (p.tls.Cert == "") != (p.tlsKey == ""):
+		return errors.New("--tls-cert and --tls-key are needed together")
+	case p.tlsKey != "":
+		p.tls.Key = gateway.SecretReference("file:" + p.tlsKey)
+	}
+	p.secure, err = p.tls.Load(p.address)
+	return err
 }
 
 // dial opens an association with these contexts.
@@ -58,6 +82,7 @@ func (p *peer) propose(ctx context.Context, proposal dimse.Proposal) (*dimse.Ass
 	d := dimse.Dialer{
 		LocalAETitle:   p.calling,
 		ConnectTimeout: p.timeout,
+		TLS:            p.secure,
 		Timeouts: dimse.Timeouts{
 			ARTIM: p.timeout, PDUTimeout: p.timeout, WriteTimeout: p.timeout, DIMSETimeout: p.timeout,
 		},

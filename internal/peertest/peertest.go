@@ -221,6 +221,12 @@ func Storescp(t testing.TB, env []string, args ...string) *Peer {
 	return peer
 }
 
+// StorescpTLS starts a storescp that speaks TLS, and takes nobody whose certificate cert does not vouch for.
+func StorescpTLS(t testing.TB, cert, key string) *Peer {
+	t.Helper()
+	return Storescp(t, nil, "+tls", key, cert, "+cf", cert)
+}
+
 // Dcmqrscp starts DCMTK's dcmqrscp with an archive of its own. movable are AE titles and addresses that it may move to.
 func Dcmqrscp(t testing.TB, movable map[string]string, env ...string) *Peer {
 	t.Helper()

@@ -107,6 +107,69 @@ func TestMoveCommand(t *testing.T) {
 	}
 }
 
+// Moves to DCMTK's storescp over TLS, and the commands over TLS to the gateway.
+func TestRetrievalsOverTLS(t *testing.T) {
+	cert, key, _ := peertest.Certificate(t)
+	other, _, _ := peertest.Certificate(t)
+	scp := peertest.StorescpTLS(t, cert, key)
+	secure := peertest.Address(t)
+	peers := "peers:\n"
+	for title, tls := range map[string]string{
+		"SECURE":   fmt.Sprintf("{enabled: true, ca: %q, cert: %q, key: %q}", cert, cert, key),
+		"STRANGER": fmt.Sprintf("{enabled: true, ca: %q, cert: %q, key: %q}", other, cert, key),
+		"PLAIN":    "{enabled: false}",
+	} {
+		peers += fmt.Sprintf("  - {ae_title: %s, address: %q, tls: %s}\n", title, scp.Address, tls)
+	}
+	g := newGate(t, peers)
+	text, err := os.ReadFile(g.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listen := fmt.Sprintf("accept: any, tls: {listen: %q, cert: %q, key: %q, client_ca: %q}", secure, cert, key, cert)
+	if err := os.WriteFile(g.config, []byte(strings.Replace(string(text), "accept: any", listen, 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g.start(t)
+	dir, into := t.TempDir(), t.TempDir()
+	for n, i := range images {
+		i.part10(t, filepath.Join(dir, fmt.Sprint(n, ".dcm")))
+	}
+	all := []string{"--tls", "--tls-ca", cert, "--tls-cert", cert, "--tls-key", key}
+	study := []string{"-k", "StudyInstanceUID=1.2.3.1"}
+	for _, row := range []struct {
+		command string
+		flags   []string // for TLS
+		args    []string
+		status  int
+		out     string
+	}{
+		{"echo", all, nil, 0, ""},
+		{"send", all, []string{dir}, 0, "4 instances sent"},
+		{"find", all, study, 0, "1 match"},
+		{"get", all, append([]string{"--out", into}, study...), 0, "3 files written"},
+		{"move", all, append([]string{"--dest", "SECURE"}, study...), 0, "3 instances moved"},
+		{"move", all, append([]string{"--dest", "STRANGER"}, study...), 1, "A702H"},
+		{"move", all, append([]string{"--dest", "PLAIN"}, study...), 1, "A702H"},
+		{"echo", all[:3], nil, 1, "certificate"},
+		{"echo", append([]string{"--tls-server-name", "elsewhere"}, all...), nil, 1, "elsewhere"},
+		{"echo", all[1:], nil, 2, "--tls is needed"},
+		{"echo", all[:5], nil, 2, "needed together"},
+		{"echo", []string{"--tls", "--tls-ca", filepath.Join(dir, "none.pem")}, nil, 2, "none.pem"},
+	} {
+		out, status := peertest.Run(t, nil, binary, slices.Concat([]string{row.command}, row.flags, []string{secure}, row.args)...)
+		if status != row.status || !strings.Contains(out, row.out) {
+			t.Errorf("%s %v %v: status %d\n%s", row.command, row.flags, row.args, status, out)
+		}
+	}
+	if got := sopsOf(scp.Files()); !slices.Equal(got, allOfStudy) {
+		t.Errorf("moved %v", got)
+	}
+	if got := filesIn(t, into); !slices.Equal(got, allOfStudy) {
+		t.Errorf("got %v", got)
+	}
+}
+
 // A C-CANCEL ends the sub-operations, and the association serves the next request.
 func TestCancelledMoveOnTheWire(t *testing.T) {
 	stalling, slow := startArchive(t, archive.Options{Faults: archive.Faults{StallRate: 1}})

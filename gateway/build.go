@@ -28,7 +28,7 @@ func loadSecurity(cfg Config, log *slog.Logger) (security, error) {
 		destinations: make(map[string]*tls.Config), upstreams: make(map[string]*tls.Config), peers: make(map[string]*tls.Config),
 	}
 	var err error
-	if s.server, err = cfg.DICOM.TLS.load(); err != nil {
+	if s.server, err = cfg.DICOM.TLS.load(cfg.Peers); err != nil {
 		return s, err
 	}
 	if s.public, err = cfg.Public.TLS.load(log); err != nil {

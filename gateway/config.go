@@ -149,13 +149,17 @@ const (
 
 // Peer is an application entity that may call the gateway.
 type Peer struct {
-	AETitle string
+	AETitle string         // "*" for callers that no other entry names
 	Address string         // HOST:PORT it listens on; "" if it is never called
 	TLS     ClientTLS      // towards Address
 	From    []netip.Prefix // addresses it may call from; empty: any
-	Allow   []Right
-	Query   PeerQuery
-	MoveTo  []string // AE titles of peers it may have instances moved to; empty: all that have an address
+	// Certificate is what its TLS certificate is known by, any of these: the
+	// subject's common name or a DNS name of its alternative names in lower
+	// case, or sha256:HEX. Empty: it may call without TLS.
+	Certificate []string
+	Allow       []Right
+	Query       PeerQuery
+	MoveTo      []string // AE titles of peers it may have instances moved to; empty: all that have an address
 }
 
 // PeerQuery bounds and interprets what a peer with the right to query asks.
@@ -378,11 +382,6 @@ func (c *Config) Destination(name string) (Destination, bool) {
 		}
 	}
 	return Destination{}, false
-}
-
-// Allows reports whether the peer has a right.
-func (p Peer) Allows(r Right) bool {
-	return slices.Contains(p.Allow, r) || r == RightCommit && slices.Contains(p.Allow, RightStore)
 }
 
 // AdmitsAddress reports whether the peer may call from addr.

@@ -113,13 +113,14 @@ type rawSpool struct {
 
 type rawPeer struct {
 	stanza
-	AETitle value        `yaml:"ae_title"`
-	Address value        `yaml:"address"`
-	TLS     rawClientTLS `yaml:"tls"`
-	From    []value      `yaml:"from"`
-	Allow   []value      `yaml:"allow"`
-	Query   rawPeerQuery `yaml:"query"`
-	MoveTo  []value      `yaml:"move_to"`
+	AETitle     value        `yaml:"ae_title"`
+	Address     value        `yaml:"address"`
+	TLS         rawClientTLS `yaml:"tls"`
+	From        []value      `yaml:"from"`
+	Certificate []value      `yaml:"certificate"`
+	Allow       []value      `yaml:"allow"`
+	Query       rawPeerQuery `yaml:"query"`
+	MoveTo      []value      `yaml:"move_to"`
 }
 
 type rawPeerQuery struct {

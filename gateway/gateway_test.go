@@ -269,7 +269,7 @@ func TestInstrumentsAreDescribedAndBounded(t *testing.T) {
 	}
 	bounded := map[string]bool{
 		"destination": true, "state": true, "direction": true, "outcome": true, "how": true, "status": true, "status_class": true,
-		"operation": true, "result": true, "reason": true, "version": true, "go": true, "flag": true, "level": true, "kind": true,
+		"operation": true, "result": true, "reason": true, "version": true, "go": true, "flag": true, "level": true, "kind": true, "right": true,
 		"association": true,
 		"database":    true, "view": true, "held": true,
 	}

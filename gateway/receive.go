@@ -27,6 +27,7 @@ type receiver struct {
 	log       *slog.Logger
 	trouble   *trouble
 	tally     *tally
+	refusals  *refusals
 	open      atomic.Int64       // associations
 	overlap   chan struct{}      // writers beyond one for each association
 	queries   *qr.SCP            // nil serves none
@@ -55,6 +56,7 @@ func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Re
 		trouble:   newTrouble(),
 		tally:     newTally(registry),
 		overlap:   make(chan struct{}, overlapping),
+		refusals:  newRefusals(registry),
 		reporters: newReporters(cfg),
 	}
 	for _, d := range cfg.Destinations {
@@ -65,10 +67,11 @@ func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Re
 
 // Associate implements dimse.Handler.
 func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
-	peer, rejection := r.admission.admit(rq.RQ.CallingAETitle, rq.RQ.CalledAETitle, rq.Remote.Addr().Unmap())
+	peer, refused := r.admission.admit(rq.RQ.CallingAETitle, rq.RQ.CalledAETitle, caller{rq.Remote.Addr().Unmap(), rq.TLS})
 	reports := r.reporters.admits(ctx, rq)
-	if rejection != nil && !(reports && rejection.Reason == pdu.RejectUserCallingAETitleNotRecognized) {
-		return nil, rejection
+	if refused != nil && !(reports && refused.Reason == pdu.RejectUserCallingAETitleNotRecognized) {
+		r.refusals.callers.WithLabelValues(refused.why).Inc()
+		return nil, refused.RejectError
 	}
 	roles := r.contexts.grantRoles(peer, rq.RQ)
 	if proposesStorage(rq.RQ, roles) {
@@ -85,8 +88,10 @@ func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) 
 		policy = r.contexts.acceptReports(policy)
 		services[dimse.NEventReportRQ] = commitment.Reports(r.reports)
 	}
+	results := dimse.Negotiate(rq.RQ, policy)
+	r.noteMissing(rq, peer, results)
 	return &dimse.Acceptance{
-		Results:               dimse.Negotiate(rq.RQ, policy),
+		Results:               results,
 		Service:               services,
 		RoleSelections:        append(commitment.GrantRoles(rq.RQ.RoleSelections, peer.Allows(RightCommit), reports), roles...),
 		ExtendedNegotiations:  r.serveQueries(services, peer, rq),

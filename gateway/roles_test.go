@@ -59,7 +59,7 @@ func TestRolesOfRequestors(t *testing.T) {
 		rq := getRQ([]dicom.UID{implicit}, row.classes...)
 		rq.RoleSelections = row.proposed
 		r := &receiver{contexts: newContexts(DICOM{SOPClasses: SOPClassesAny}), admission: admission{accept: AcceptKnown, peers: []Peer{{AETitle: "WS", Allow: row.allow}}},
-			intake: level(0), queries: qr.New(qr.Options{}), window: 4, log: slog.New(slog.DiscardHandler)}
+			intake: level(0), queries: qr.New(qr.Options{}), window: 4, log: slog.New(slog.DiscardHandler), refusals: newRefusals(nil)}
 		answer, err := r.Associate(t.Context(), &dimse.AssociationRequest{RQ: rq})
 		if err != nil {
 			t.Fatal(err)

@@ -12,7 +12,10 @@ import (
 // serverTLS loads what the TLS listener needs; nil if there is none. The
 // defaults of crypto/tls for 1.2 and 1.3 are within the BCP 195 profile that
 // PS3.15 B.9 asks for.
-func (t ServerTLS) load() (*tls.Config, error) {
+//
+// Certificates of clients are verified by client_ca. Without one they are asked
+// for if peers are known by fingerprints, which need nobody to vouch for them.
+func (t ServerTLS) load(peers []Peer) (*tls.Config, error) {
 	if t.Listen == "" {
 		return nil, nil
 	}
@@ -21,6 +24,9 @@ func (t ServerTLS) load() (*tls.Config, error) {
 		return nil, fmt.Errorf("dicom.tls: %w", err)
 	}
 	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	if asksForCertificates(peers) {
+		c.ClientAuth = tls.RequestClientCert
+	}
 	if t.ClientCA != "" {
 		c.ClientAuth = tls.RequireAndVerifyClientCert
 		if c.ClientCAs, err = loadAuthorities(t.ClientCA); err != nil {

@@ -35,7 +35,7 @@ upstreams:
 		{"BOTH", "10.0.0.2", false, false},
 		{"ASKS", "10.0.0.9", false, true},
 	} {
-		p, _ := a.admit(row.title, "DCMGATE", netip.MustParseAddr(row.from))
+		p, _ := a.admit(row.title, "DCMGATE", caller{from: netip.MustParseAddr(row.from)})
 		if p.Allows(RightStore) != row.store || p.Allows(RightQuery) != row.query {
 			t.Errorf("%s from %s: %v", row.title, row.from, p.Allow)
 		}

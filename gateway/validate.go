@@ -123,7 +123,6 @@ func (v *validator) config(raw *rawConfig) Config {
 		HTTP:            HTTP{Listen: parsed(v, raw.HTTP.Listen, parseListen)},
 		Public:          v.public(&raw.Public),
 		Spool:           v.spool(&raw.Spool),
-		Peers:           v.peers(raw.Peers),
 		Views:           v.views(raw.Views),
 		Rows:            v.rows(&raw.Rows),
 		Retrieve:        v.retrieve(&raw.Retrieve),
@@ -131,6 +130,7 @@ func (v *validator) config(raw *rawConfig) Config {
 		Commitment:      Commitment{MaxAge: v.duration(raw.Commitment.MaxAge, time.Minute, 366*24*time.Hour)},
 		ShutdownTimeout: v.duration(raw.ShutdownTimeout, time.Second, time.Hour),
 	}
+	cfg.Peers = v.peers(raw.Peers, cfg.DICOM.TLS)
 	cfg.Destinations = v.destinations(raw.Destinations, cfg.AETitle)
 	v.checkEvictAfter(&cfg)
 	cfg.Upstreams = v.upstreams(raw.Upstreams, &cfg)
@@ -226,40 +226,6 @@ func (v *validator) spool(raw *rawSpool) Spool {
 		v.fail(raw.Quota.at, "%s is less than four segments (segment_size %s)", raw.Quota.Text, raw.SegmentSize.Text)
 	}
 	return s
-}
-
-func (v *validator) peers(raws []rawPeer) []Peer {
-	var peers []Peer
-	seen := make(map[string]int)
-	for i := range raws {
-		raw := &raws[i]
-		p := Peer{
-			AETitle: parsed(v, raw.AETitle, parseAETitle),
-			From:    parsedList(v, raw.From, parsePrefix),
-			Allow:   []Right{RightStore},
-			Query:   v.peerQuery(&raw.Query),
-			MoveTo:  parsedList(v, raw.MoveTo, parseAETitle),
-		}
-		if raw.Address.Set {
-			p.Address = parsed(v, raw.Address, parseAddress)
-		}
-		if p.TLS = v.clientTLS(&raw.TLS); p.TLS.Enabled && p.Address == "" {
-			v.fail(raw.TLS.at, "is for calling the peer, which needs its address")
-		}
-		if raw.Allow != nil {
-			p.Allow = nil
-			for _, r := range raw.Allow {
-				p.Allow = append(p.Allow, oneOf(v, r, RightStore, RightQuery, RightRetrieve, RightCommit, RightUpstream))
-			}
-		}
-		if first, ok := seen[p.AETitle]; ok && p.AETitle != "" {
-			v.fail(raw.AETitle.at, "AE title %s is already peers[%d]; give one entry all its addresses under from", p.AETitle, first)
-		}
-		seen[p.AETitle] = i
-		peers = append(peers, p)
-	}
-	v.moveTo(raws, peers)
-	return peers
 }
 
 func (v *validator) destinations(raws []rawDestination, own string) []Destination {

@@ -20,7 +20,7 @@ func (e *entity) answer() *Identifier {
 	for _, a := range q.asked {
 		switch {
 		case a.VR == "SQ":
-			id.Attributes = append(id.Attributes, Attribute{Tag: a.Tag, VR: "SQ", Items: e.answerItems(a)})
+			id.Attributes = append(id.Attributes, Attribute{Tag: a.Tag, VR: "SQ", Items: answerItems(e.items(a.Tag), a)})
 		case a.Tag != tagRetrieveAETitle:
 			id.Attributes = append(id.Attributes, Attribute{Tag: a.Tag, VR: a.VR, Values: e.values(a.Tag)})
 		}

@@ -23,12 +23,13 @@ type support struct {
 	level      Level
 	returnOnly bool
 	computed   bool // not an element of an instance
+	stored     bool // not in the index, but in the stored data set (header.go)
 }
 
-// supported is what can be asked for: the keys of PS3.4 C.6.1.1 and C.6.2.1 and what else the index holds of an instance
-// (dicom.DefaultTags). Some attributes of the equipment are offered for studies, as callers expect: they are those of the
+// supported is what can be asked for: the keys of PS3.4 C.6.1.1 and C.6.2.1, what else the index holds of an instance
+// (dicom.DefaultTags), and what storedAttributes adds. Some attributes of the equipment are offered for studies, as callers expect: they are those of the
 // study's newest instance.
-var supported = map[dicom.Tag]support{
+var supported = withStored(map[dicom.Tag]support{
 	dicom.TagPatientName:         {level: LevelPatient},
 	dicom.TagPatientID:           {level: LevelPatient},
 	dicom.TagIssuerOfPatientID:   {level: LevelPatient},
@@ -36,7 +37,6 @@ var supported = map[dicom.Tag]support{
 	dicom.TagPatientBirthTime:    {level: LevelPatient},
 	dicom.TagPatientSex:          {level: LevelPatient},
 	dicom.TagOtherPatientIDs:     {level: LevelPatient},
-	tagOtherPatientIDsSequence:   {level: LevelPatient},
 	tagRetrieveAETitle:           {level: LevelPatient, returnOnly: true, computed: true},
 	tagInstanceAvailability:      {level: LevelPatient, returnOnly: true, computed: true},
 	dicom.TagStudyDate:           {level: LevelStudy},
@@ -99,7 +99,7 @@ var supported = map[dicom.Tag]support{
 	tagNumberOfStudyRelatedSeries:            {level: LevelStudy, returnOnly: true, computed: true},
 	tagNumberOfStudyRelatedInstances:         {level: LevelStudy, returnOnly: true, computed: true},
 	tagNumberOfSeriesRelatedInstances:        {level: LevelSeries, returnOnly: true, computed: true},
-}
+})
 
 // momentPairs are dates and their times, which combined date-time matching joins (PS3.4 C.2.2.2.5.1).
 var momentPairs = []struct{ date, time dicom.Tag }{

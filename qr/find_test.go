@@ -34,11 +34,29 @@ func store(t testing.TB, s *spool.Spool, charset string, o object) spool.Instanc
 		}
 		id.Attributes = append(id.Attributes, Attribute{Tag: tag, VR: dicom.TagVR(tag), Values: splitValues(value, dicom.TagVR(tag))})
 	}
-	data, err := id.Encode(dicom.ExplicitVRLittleEndian)
+	return storeIdentifier(t, s, id, dicom.ExplicitVRLittleEndian)
+}
+
+// storeIdentifier stores an instance that has the attributes of an identifier.
+func storeIdentifier(t testing.TB, s *spool.Spool, id *Identifier, ts dicom.UID) spool.InstanceID {
+	t.Helper()
+	data, err := id.Encode(ts)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := s.Begin(spool.Incoming{SOPClassUID: dicom.UID(o["SOPClassUID"]), SOPInstanceUID: dicom.UID(o["SOPInstanceUID"]), TransferSyntaxUID: dicom.ExplicitVRLittleEndian})
+	uid := func(tag dicom.Tag) dicom.UID {
+		if a := id.Find(tag); a != nil {
+			return dicom.UID(a.Values[0])
+		}
+		return ""
+	}
+	return storeBytes(t, s, uid(dicom.TagSOPClassUID), uid(dicom.TagSOPInstanceUID), ts, data)
+}
+
+// storeBytes stores a data set.
+func storeBytes(t testing.TB, s *spool.Spool, class, sop, ts dicom.UID, data []byte) spool.InstanceID {
+	t.Helper()
+	w, err := s.Begin(spool.Incoming{SOPClassUID: class, SOPInstanceUID: sop, TransferSyntaxUID: ts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,9 +178,10 @@ func column(ids []*Identifier, tag dicom.Tag) []string {
 	return out
 }
 
+var relational = []pdu.ExtendedNegotiation{{SOPClassUID: string(StudyRootFind), Information: []byte{1}}, {SOPClassUID: string(PatientRootFind), Information: []byte{1}}}
+
 func TestFind(t *testing.T) {
 	scp := newSCP(t, patients(t))
-	relational := []pdu.ExtendedNegotiation{{SOPClassUID: string(StudyRootFind), Information: []byte{1}}, {SOPClassUID: string(PatientRootFind), Information: []byte{1}}}
 	dateTime := []pdu.ExtendedNegotiation{{SOPClassUID: string(StudyRootFind), Information: []byte{0, 1}}}
 	fuzzy := []pdu.ExtendedNegotiation{{SOPClassUID: string(StudyRootFind), Information: []byte{0, 0, 1}}}
 	for _, row := range []struct {
@@ -329,7 +348,7 @@ func TestRefusedQueries(t *testing.T) {
 func TestKeysThatAreNotSupported(t *testing.T) {
 	scp := newSCP(t, patients(t))
 	for _, keys := range []object{
-		{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "EthnicGroup": ""},
+		{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "SmokingStatus": ""},
 		{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "Modality": "CT"},
 		{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "NumberOfStudyRelatedInstances": "3"},
 	} {
@@ -338,7 +357,7 @@ func TestKeysThatAreNotSupported(t *testing.T) {
 			t.Errorf("%v: %d matches, %+v", keys, len(ids), w.final())
 		}
 		for i, id := range ids {
-			if w.commands[i].Status != dimse.StatusPendingWarning || id.Find(0x00102160) != nil || id.Find(dicom.TagModality) != nil {
+			if w.commands[i].Status != dimse.StatusPendingWarning || id.Find(0x001021A0) != nil || id.Find(dicom.TagModality) != nil {
 				t.Errorf("%v: %v, %+v", keys, w.commands[i].Status, id)
 			}
 		}

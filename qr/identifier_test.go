@@ -166,6 +166,8 @@ func FuzzParseIdentifier(f *testing.F) {
 		{Tag: dicom.TagPatientName, VR: "PN", Values: []string{"王*"}},
 		{Tag: 0x00081111, VR: "SQ", Items: [][]Attribute{{{Tag: dicom.TagPatientID, VR: "LO", Values: []string{"1"}}}}},
 	}}
+	id.Attributes = append(id.Attributes, Attribute{Tag: 0x00400275, VR: "SQ", Items: [][]Attribute{{
+		{Tag: 0x00400008, VR: "SQ", Items: [][]Attribute{{{Tag: 0x00080100, VR: "SH", Values: []string{"A*"}}}}}}}})
 	for i, ts := range identifierSyntaxes {
 		data, err := id.Encode(ts)
 		if err != nil {

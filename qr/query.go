@@ -25,6 +25,7 @@ type query struct {
 	keys     []Attribute // of the identifier, the level among them
 	ext      extensions
 	asked    []Attribute
+	look     []dicom.Tag // what is wanted of stored data sets
 	tests    []test
 	filter   spool.StudyFilter
 	partly   bool     // an optional key is not supported: matches are FF01
@@ -35,6 +36,7 @@ type query struct {
 type test struct {
 	level Level
 	tag   dicom.Tag
+	looks bool // into the stored data set, which takes its time
 	match func(s subject) bool
 }
 
@@ -84,6 +86,15 @@ func newQuery(m model, id *Identifier, x extensions) (*query, error) {
 			return nil, err
 		}
 	}
+	slices.SortStableFunc(q.tests, func(a, b test) int { // the quick ones first
+		switch {
+		case a.looks == b.looks:
+			return 0
+		case a.looks:
+			return 1
+		}
+		return -1
+	})
 	q.narrow(id, x)
 	return q, nil
 }
@@ -119,7 +130,7 @@ func (q *query) checkHierarchy(id *Identifier) error {
 // everything; either is told by FF01 (PS3.4 C.4.1.1.4).
 func (q *query) add(a *Attribute, x extensions, joined bool) error {
 	s, ok := supported[a.Tag]
-	if !ok || s.level > q.level || (a.VR == "SQ") != (sequences[a.Tag] != nil) {
+	if !ok || s.level > q.level || (a.VR == "SQ") != (dicom.TagVR(a.Tag) == "SQ") {
 		q.partly = true
 		return nil
 	}
@@ -129,6 +140,9 @@ func (q *query) add(a *Attribute, x extensions, joined bool) error {
 	key := *a
 	key.VR = dicom.TagVR(a.Tag)
 	q.asked = append(q.asked, Attribute{Tag: a.Tag, VR: key.VR})
+	if s.stored {
+		q.look = append(q.look, a.Tag)
+	}
 	if a.isUniversal() {
 		return nil
 	}
@@ -145,7 +159,7 @@ func (q *query) add(a *Attribute, x extensions, joined bool) error {
 	if errors.As(err, &wrong) {
 		return mismatch(wrong.tag, dicom.TagName(wrong.tag)+" is "+wrong.reason)
 	}
-	q.tests = append(q.tests, test{level: s.level, tag: a.Tag, match: func(s subject) bool { return match(s.values(a.Tag)) }})
+	q.tests = append(q.tests, test{level: s.level, tag: a.Tag, looks: s.stored, match: func(s subject) bool { return match(s.values(a.Tag)) }})
 	return nil
 }
 

@@ -32,6 +32,9 @@ type entity struct {
 	study  *spool.Study
 	series *spool.Series // nil above its level
 	in     *spool.Instance
+
+	looked bool        // into the stored data set
+	header []Attribute // what the query wants of it
 }
 
 // search is a run of a query.
@@ -43,14 +46,17 @@ type search struct {
 	yield    func(*entity) bool
 	patients map[string]bool        // that have been yielded, at their level
 	counted  map[string]patientSize // by Patient ID
-	err      error                  // of a computed attribute
+	err      error                  // of a computed attribute, or one of the stored data set
+
+	headers    int // stored data sets that were read
+	maxHeaders int
 }
 
 // matches yields what a query finds at its level, one by one: at the level of images each instance, which is what a
 // retrieval moves.
 func (q *query) matches(ctx context.Context, index Index, aeTitle string) iter.Seq2[*entity, error] {
 	return func(yield func(*entity, error) bool) {
-		s := &search{query: q, ctx: ctx, index: index, aeTitle: aeTitle, patients: map[string]bool{}, counted: map[string]patientSize{}}
+		s := &search{query: q, ctx: ctx, index: index, aeTitle: aeTitle, patients: map[string]bool{}, counted: map[string]patientSize{}, maxHeaders: maxHeaders}
 		s.yield = func(e *entity) bool { return yield(e, nil) }
 		if err := s.run(); err != nil && !errors.Is(err, errEnough) {
 			yield(nil, err)
@@ -71,6 +77,9 @@ func (s *search) run() error {
 		}
 		e := &entity{search: s, study: &study, in: &study.Newest}
 		if !s.passes(e, LevelPatient, LevelStudy) {
+			if s.err != nil {
+				return s.err
+			}
 			continue
 		}
 		if err := s.descend(e); err != nil {
@@ -104,7 +113,7 @@ func (s *search) descend(e *entity) error {
 
 func (s *search) examineSeries(e *entity) error {
 	if !s.passes(e, LevelSeries, LevelSeries) {
-		return nil
+		return s.err
 	}
 	if s.level == LevelSeries {
 		return s.emit(e)
@@ -115,6 +124,9 @@ func (s *search) examineSeries(e *entity) error {
 		}
 		image := &entity{search: s, study: e.study, series: e.series, in: &in}
 		if !s.passes(image, LevelImage, LevelImage) {
+			if s.err != nil {
+				return s.err
+			}
 			continue
 		}
 		if err := s.emit(image); err != nil {
@@ -157,7 +169,7 @@ func (s *search) passes(e *entity, from, to Level) bool {
 			return false
 		}
 	}
-	return true
+	return s.err == nil
 }
 
 func (s *search) emit(e *entity) error {
@@ -197,8 +209,14 @@ func first(values []string) string {
 
 // values are those of an attribute, nil if there are none.
 func (e *entity) values(tag dicom.Tag) []string {
-	if supported[tag].computed {
+	switch s := supported[tag]; {
+	case s.computed:
 		return e.compute(tag)
+	case s.stored:
+		if a := e.stored(tag); a != nil {
+			return a.Values
+		}
+		return nil
 	}
 	switch tag { // the index knows these whether or not the data set has them right
 	case dicom.TagStudyInstanceUID:

@@ -1,6 +1,7 @@
 package qr
 
 import (
+	"errors"
 	"slices"
 
 	"dcmgate/dicom"
@@ -11,79 +12,120 @@ const (
 	tagOtherPatientIDsSequence dicom.Tag = 0x00101002
 )
 
-// sequences are those that can be asked for, with the attributes that their items have. The index holds no sequences of
-// instances; this one is made of Other Patient IDs (0010,1000), whose place it took in the standard.
-var sequences = map[dicom.Tag][]dicom.Tag{
-	tagOtherPatientIDsSequence: {dicom.TagPatientID, tagTypeOfPatientID},
+// maxItems bounds the items of a sequence in an answer.
+const maxItems = 256
+
+// itemKey is a key of an item: it has to match the attribute of the same tag.
+type itemKey struct {
+	tag   dicom.Tag
+	match func(*Attribute) bool
 }
 
 // newItemMatcher makes the matcher of a sequence key (PS3.4 C.2.2.2.6): all keys of its one item have to match in one and
-// the same item of the sequence. A key that is not supported is not among them.
+// the same item of the sequence, at every depth.
 func newItemMatcher(item []Attribute, fuzzy bool) (func(items [][]Attribute) bool, error) {
-	type key struct {
-		tag   dicom.Tag
-		match matcher
-	}
-	var keys []key
+	var keys []itemKey
 	for i := range item {
-		if item[i].isUniversal() {
-			continue
+		a := &item[i]
+		switch {
+		case a.isUniversal():
+		case a.VR == "SQ":
+			match, err := newItemMatcher(a.Items[0], fuzzy)
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, itemKey{a.Tag, func(have *Attribute) bool { return match(have.Items) }})
+		default:
+			match, err := newMatcher(a, fuzzy)
+			if err != nil {
+				return nil, err
+			}
+			keys = append(keys, itemKey{a.Tag, func(have *Attribute) bool { return match(have.Values) }})
 		}
-		match, err := newMatcher(&item[i], fuzzy)
-		if err != nil {
-			return nil, err
-		}
-		keys = append(keys, key{item[i].Tag, match})
 	}
 	return func(items [][]Attribute) bool {
 		return slices.ContainsFunc(items, func(have []Attribute) bool {
-			return !slices.ContainsFunc(keys, func(k key) bool { return !k.match(valuesIn(have, k.tag)) })
+			return !slices.ContainsFunc(keys, func(k itemKey) bool {
+				a := attributeIn(have, k.tag)
+				return a == nil || !k.match(a)
+			})
 		})
 	}, nil
 }
 
-// valuesIn finds the values of an attribute in an item.
-func valuesIn(item []Attribute, tag dicom.Tag) []string {
+// attributeIn finds an attribute in an item; nil if it has none.
+func attributeIn(item []Attribute, tag dicom.Tag) *Attribute {
 	for i := range item {
 		if item[i].Tag == tag {
-			return item[i].Values
+			return &item[i]
 		}
 	}
 	return nil
+}
+
+// valuesIn finds the values of an attribute in an item.
+func valuesIn(item []Attribute, tag dicom.Tag) []string {
+	if a := attributeIn(item, tag); a != nil {
+		return a.Values
+	}
+	return nil
+}
+
+// itemKeys are the keys of a sequence key with the VRs that the dictionary has. Attributes that it does not know are not
+// among them; partly tells that there were some. Errors are *refusal.
+func itemKeys(a *Attribute) (item []Attribute, partly bool, err error) {
+	if len(a.Items) > 1 {
+		return nil, false, mismatch(a.Tag, dicom.TagName(a.Tag)+" takes one item")
+	}
+	for _, items := range a.Items {
+		for _, key := range items {
+			vr := dicom.TagVR(key.Tag)
+			if vr == "" || (vr == "SQ") != (key.VR == "SQ") {
+				partly = true
+				continue
+			}
+			if key.VR = vr; vr == "SQ" {
+				nested, lacks, err := itemKeys(&key)
+				if err != nil {
+					return nil, false, err
+				}
+				partly = partly || lacks
+				key.Items = [][]Attribute{nested}
+			}
+			item = append(item, key)
+		}
+	}
+	return item, partly, nil
 }
 
 // addSequence takes a sequence key up.
 func (q *query) addSequence(a *Attribute, level Level, x extensions) error {
-	have := sequences[a.Tag]
-	if len(a.Items) > 1 {
-		return mismatch(a.Tag, dicom.TagName(a.Tag)+" takes one item")
+	item, partly, err := itemKeys(a)
+	if err != nil {
+		return err
 	}
-	var item []Attribute
-	for _, items := range a.Items {
-		for _, key := range items {
-			if slices.Contains(have, key.Tag) {
-				key.VR = dicom.TagVR(key.Tag)
-				item = append(item, key)
-			} else {
-				q.partly = true
-			}
-		}
-	}
-	q.asked = append(q.asked, Attribute{Tag: a.Tag, VR: "SQ", Items: [][]Attribute{item}})
-	if universal := (&Attribute{Items: [][]Attribute{item}}).isUniversal(); universal {
+	q.partly = q.partly || partly
+	key := Attribute{Tag: a.Tag, VR: "SQ", Items: [][]Attribute{item}}
+	q.asked = append(q.asked, key)
+	q.look = append(q.look, a.Tag)
+	if key.isUniversal() {
 		return nil
 	}
 	match, err := newItemMatcher(item, x.fuzzy)
-	if err != nil {
-		return mismatch(a.Tag, dicom.TagName(a.Tag)+" holds a value that is none of its VR")
+	if wrong, ok := errors.AsType[*keyError](err); ok {
+		return mismatch(a.Tag, dicom.TagName(wrong.tag)+" is "+wrong.reason)
 	}
 	q.keyNames = append(q.keyNames, dicom.TagName(a.Tag))
-	q.tests = append(q.tests, test{level: level, tag: a.Tag, match: func(s subject) bool { return match(s.items(a.Tag)) }})
+	q.tests = append(q.tests, test{level: level, tag: a.Tag, looks: true, match: func(s subject) bool { return match(s.items(a.Tag)) }})
 	return nil
 }
 
-// items are those of a sequence.
+// items are those of a sequence. Other Patient IDs Sequence took the place of Other Patient IDs (0010,1000) in the
+// standard; an instance that has the latter alone is as if it had the former.
 func (e *entity) items(tag dicom.Tag) (items [][]Attribute) {
+	if a := e.stored(tag); a != nil {
+		return a.Items
+	}
 	if tag != tagOtherPatientIDsSequence {
 		return nil
 	}
@@ -98,16 +140,27 @@ func (e *entity) items(tag dicom.Tag) (items [][]Attribute) {
 	return items
 }
 
-// answerItems are the items of a sequence with the attributes that were asked for, all if none were.
-func (e *entity) answerItems(asked Attribute) [][]Attribute {
-	items := e.items(asked.Tag)
+// answerItems are the items of a sequence with the attributes that were asked for, all if none were. What an item does not
+// have has zero length.
+func answerItems(items [][]Attribute, asked Attribute) (out [][]Attribute) {
+	items = items[:min(len(items), maxItems)]
 	if len(asked.Items) == 0 || len(asked.Items[0]) == 0 {
 		return items
 	}
-	for i := range items {
-		items[i] = slices.DeleteFunc(items[i], func(a Attribute) bool {
-			return !slices.ContainsFunc(asked.Items[0], func(k Attribute) bool { return k.Tag == a.Tag })
-		})
+	for _, item := range items {
+		var answer []Attribute
+		for _, key := range asked.Items[0] {
+			a := attributeIn(item, key.Tag)
+			switch {
+			case a == nil:
+				answer = append(answer, Attribute{Tag: key.Tag, VR: key.VR})
+			case key.VR == "SQ":
+				answer = append(answer, Attribute{Tag: key.Tag, VR: "SQ", Items: answerItems(a.Items, key)})
+			default:
+				answer = append(answer, *a)
+			}
+		}
+		out = append(out, answer)
 	}
-	return items
+	return out
 }

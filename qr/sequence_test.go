@@ -56,7 +56,7 @@ func TestOtherPatientIDsSequence(t *testing.T) {
 		{[][]Attribute{item("X2", "-")}, 1, false, false},
 		{[][]Attribute{item("X3", "-")}, 0, false, false},
 		{nil, 4, false, false},
-		{[][]Attribute{append(item("X1", "-"), Attribute{Tag: dicom.TagPatientName, VR: "PN", Values: []string{"W"}})}, 1, true, false},
+		{[][]Attribute{append(item("X1", "-"), Attribute{Tag: 0x00111001, VR: "LO", Values: []string{"W"}})}, 1, true, false},
 		{[][]Attribute{item("X1", "-"), item("X2", "-")}, 0, false, true},
 	} {
 		id := &Identifier{Attributes: []Attribute{{Tag: dicom.TagQueryRetrieveLevel, VR: "CS", Values: []string{"STUDY"}},

@@ -205,7 +205,7 @@ func (c *Caller) identifier(rq *dimse.Request) (*Identifier, error) {
 	if err != nil {
 		var format *dicom.FormatError
 		if errors.As(err, &format) && format.Tag != 0 {
-			return nil, mismatch(format.Tag, "identifier cannot be read: "+format.Reason)
+			return nil, mismatch(format.Tag, "cannot be read: "+format.Reason)
 		}
 		return nil, &refusal{status: dimse.StatusDataSetMismatch, comment: "identifier cannot be read"}
 	}

@@ -54,6 +54,12 @@ type walk func(txn *badger.Txn, from []byte) (found []place, next []byte, err er
 
 func (q *studyQuery) run() error {
 	q.gatherLate()
+	if q.filter.onlyDated() { // the walk has the first study at once, however many there are
+		if err := q.showLate(); err != nil {
+			return err
+		}
+		return q.show(q.dates)
+	}
 	ids, narrowed, err := q.candidates()
 	if err != nil {
 		return err

@@ -230,6 +230,11 @@ func (f *StudyFilter) matchesModality(modalities []string) bool {
 
 func (f *StudyFilter) dated() bool { return f.DateFrom != "" || f.DateTo != "" }
 
+// onlyDated tells that nothing but dates narrows the query.
+func (f *StudyFilter) onlyDated() bool {
+	return f.dated() && !f.identified() && len(f.Modalities) == 0 && !f.PatientID.set() && !f.PatientName.set() && !f.AccessionNumber.set()
+}
+
 func (f *StudyFilter) within(date string) bool {
 	return date >= f.DateFrom && (f.DateTo == "" || date <= f.DateTo)
 }

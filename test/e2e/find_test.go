@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -40,6 +41,9 @@ func (i image) part10(t testing.TB, path string) {
 		{dicom.TagSeriesInstanceUID, i.series}, {dicom.TagInstanceNumber, i.number},
 	} {
 		id.Attributes = append(id.Attributes, qr.Attribute{Tag: a.tag, VR: dicom.TagVR(a.tag), Values: []string{a.v}})
+	}
+	if i.patient == "P1" {
+		id.Attributes = append(id.Attributes, qr.Attribute{Tag: 0x00081032, VR: "SQ", Items: [][]qr.Attribute{{{Tag: 0x00080100, VR: "SH", Values: []string{"CHEST1"}}}}})
 	}
 	data, err := id.Encode(dicom.ExplicitVRLittleEndian)
 	if err != nil {
@@ -127,6 +131,8 @@ func TestFindscu(t *testing.T) {
 		{"implicit little endian", "0020,000d", []string{"-S", "-xi", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID", "-k", "PatientID=P2"}, []string{"1.2.3.2"}},
 		{"ideographs in UTF-8", "0010,0010", []string{"-S", "-k", "SpecificCharacterSet=ISO_IR 192", "-k", "QueryRetrieveLevel=STUDY", "-k", "PatientName=王*"}, []string{"Wang^XiaoDong=王^小东"}},
 		{"ideographs in GBK that does not say so", "0008,0005", []string{"-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "PatientName=\xcd\xf5*"}, []string{"GB18030"}},
+		{"sequence", "0020,000d", []string{"-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID", "-k", "ProcedureCodeSequence[0].CodeValue=CHEST*"}, []string{"1.2.3.1"}},
+		{"modality of a day", "0020,000d", []string{"-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID", "-k", "ModalitiesInStudy=SR", "-k", "StudyDate=20240101"}, []string{"1.2.3.1"}},
 	} {
 		got, out := findscu(t, g, row.element, row.args...)
 		if !slices.Equal(got, row.want) {
@@ -136,7 +142,7 @@ func TestFindscu(t *testing.T) {
 	if _, out := findscu(t, g, "", "-S", "-k", "QueryRetrieveLevel=SERIES", "-k", "SeriesInstanceUID"); !strings.Contains(out, "IdentifierDoesNotMatchSOPClass") && !strings.Contains(out, "DataSetDoesNotMatchSOPClass") && !strings.Contains(out, "0xa900") {
 		t.Errorf("a query without unique key: %s", out)
 	}
-	if n := g.metric(t, "dcmgate_queries_total", `status="0000"`); n != 18 {
+	if n := g.metric(t, "dcmgate_queries_total", `status="0000"`); n != 20 {
 		t.Errorf("%v queries counted", n)
 	}
 }
@@ -223,4 +229,41 @@ func TestCancelOnTheWire(t *testing.T) {
 		t.Fatal(err)
 	}
 	peertest.Eventually(t, 10*time.Second, "three queries are counted", func() bool { return g.metric(t, "dcmgate_queries_total") == 3 })
+}
+
+// Orthanc as the user of queries, at every level that its REST interface has.
+func TestOrthancQueries(t *testing.T) {
+	g := queried(t, "")
+	orthanc := peertest.Orthanc(t, nil, nil, map[string]string{"DCMGATE": g.address})
+	for _, row := range []struct {
+		level, query, element string
+		want                  []string
+	}{
+		{"Patient", `{"PatientID": "P*"}`, "PatientID", []string{"P1", "P2"}},
+		{"Study", `{"PatientID": "", "StudyInstanceUID": "", "StudyDate": "20240102-"}`, "StudyInstanceUID", []string{"1.2.3.2"}},
+		{"Study", `{"PatientName": "WANG*", "StudyInstanceUID": "", "ModalitiesInStudy": ""}`, "ModalitiesInStudy", []string{`CT\SR`}},
+		{"Series", `{"PatientID": "P1", "StudyInstanceUID": "1.2.3.1", "SeriesInstanceUID": "", "Modality": "SR"}`, "SeriesInstanceUID", []string{"1.2.3.1.2"}},
+		{"Instance", `{"PatientID": "P1", "StudyInstanceUID": "1.2.3.1", "SeriesInstanceUID": "1.2.3.1.1", "SOPInstanceUID": ""}`, "SOPInstanceUID", []string{"1.2.3.1.1.1", "1.2.3.1.1.2"}},
+	} {
+		var made struct{ Path string }
+		if err := json.Unmarshal(orthanc.REST(t, "POST", "/modalities/DCMGATE/query", fmt.Sprintf(`{"Level": %q, "Query": %s}`, row.level, row.query)), &made); err != nil {
+			t.Fatal(err)
+		}
+		var answers []string
+		if err := json.Unmarshal(orthanc.REST(t, "GET", made.Path+"/answers", ""), &answers); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, n := range answers {
+			content := map[string]string{}
+			if err := json.Unmarshal(orthanc.REST(t, "GET", made.Path+"/answers/"+n+"/content?simplify", ""), &content); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, content[row.element])
+		}
+		slices.Sort(got)
+		if !slices.Equal(got, row.want) {
+			t.Errorf("%s %s: got %q, want %q", row.level, row.query, got, row.want)
+		}
+	}
 }

@@ -1,0 +1,64 @@
+package spool
+
+import (
+	"os"
+	"strconv"
+	"testing"
+
+	"dcmgate/dicom"
+	"dcmgate/internal/synth"
+)
+
+// TestGenerateIndex makes an index of as many studies of synth.Study as DCMGATE_GENERATE_STUDIES says in
+// DCMGATE_GENERATE_DIR, for the benchmark of queries in test/peers. There are no records to it: the studies can be asked
+// for and nothing else.
+func TestGenerateIndex(t *testing.T) {
+	dir := os.Getenv("DCMGATE_GENERATE_DIR")
+	n, err := strconv.Atoi(os.Getenv("DCMGATE_GENERATE_STUDIES"))
+	if dir == "" || err != nil {
+		t.Skip("test/peers asks for it")
+	}
+	s := openSpool(t, dir, Options{ReserveBytes: -1, MinFree: -1})
+	const batch = 500
+	for begin := 0; begin < n; begin += batch {
+		err := s.adjust(func(tx *tx) error {
+			for i := begin; i < min(begin+batch, n); i++ {
+				if err := tx.addGenerated(s, synth.Study(i)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// addGenerated enters the one instance of a study as if its record were stored.
+func (t *tx) addGenerated(s *Spool, f synth.StudyFields) error {
+	in := &Instance{
+		ID: s.ids.next(t.now), Received: t.now, Size: 512 << 10, SOPClassUID: synth.CTImageStorage, TransferSyntaxUID: dicom.ExplicitVRLittleEndian,
+		StudyInstanceUID: dicom.UID(f.StudyInstanceUID), SeriesInstanceUID: dicom.UID(f.SeriesInstanceUID), SOPInstanceUID: dicom.UID(f.SOPInstanceUID),
+		CallingAETitle: "CT1", CalledAETitle: "DCMGATE", RemoteAddress: "10.0.0.5:4242",
+	}
+	for _, e := range [...]struct {
+		tag dicom.Tag
+		v   string
+	}{
+		{dicom.TagSOPClassUID, synth.CTImageStorage}, {dicom.TagSOPInstanceUID, f.SOPInstanceUID}, {dicom.TagStudyDate, f.StudyDate},
+		{dicom.TagStudyTime, f.StudyTime}, {dicom.TagAccessionNumber, f.AccessionNumber}, {dicom.TagModality, f.Modality},
+		{dicom.TagInstitutionName, f.InstitutionName}, {dicom.TagStudyDescription, f.StudyDescription}, {dicom.TagPatientName, f.PatientName},
+		{dicom.TagPatientID, f.PatientID}, {dicom.TagPatientBirthDate, f.PatientBirthDate}, {dicom.TagStudyInstanceUID, f.StudyInstanceUID},
+		{dicom.TagSeriesInstanceUID, f.SeriesInstanceUID}, {dicom.TagStudyID, f.StudyID},
+	} {
+		in.Metadata.Elements = append(in.Metadata.Elements, dicom.Element{Tag: e.tag, VR: dicom.TagVR(e.tag), Value: []byte(e.v)})
+	}
+	t.putVersions(in.identity(), false, []version{in.version()})
+	t.set(entryKey(in.ID), appendEntry(nil, in))
+	t.total(func(c *totals) {
+		c.instances++
+		c.highest = max(c.highest, uint64(in.ID))
+	})
+	return t.addToTree(in, false)
+}

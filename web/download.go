@@ -34,30 +34,69 @@ func usableRanges(header string) bool {
 	return true
 }
 
-// errDamaged is what a client is told.
-var errDamaged = errors.New("damaged on disk; the instance has to be stored again")
+// What a client is told.
+var (
+	errDamaged    = errors.New("damaged on disk; the instance has to be stored again")
+	errEvicted    = errors.New("no longer stored; ask for the list again")
+	errUnreadable = errors.New("cannot be read; try again")
+)
 
 // download serves what a link leads to.
 func (x *exchange) download() {
-	l, in, ok := x.linked()
-	if !ok {
+	l, err := parseLink(x.r.PathValue("name"), x.keyOf)
+	if err != nil {
+		x.refuse(http.StatusNotFound, outcomeBadLink, err)
+		return
+	}
+	x.client = x.nameOf(l.client)
+	if !x.rates.admit(x.r.Context(), x.client) {
+		x.limited()
+		return
+	}
+	if err := l.valid(x.o.Now(), x.o.LinkLifetime); err != nil {
+		x.refuse(http.StatusGone, outcomeBadLink, err)
 		return
 	}
 	if l.kind == kindZIP {
-		x.archive(&in)
+		x.study(l)
 		return
 	}
-	x.instance(l.id)
+	x.instance(l)
+}
+
+// study serves the study of an instance, which may have been evicted meanwhile.
+func (x *exchange) study(l link) {
+	in, err := x.o.Index.Instance(l.id)
+	if err != nil {
+		x.unreadable(err)
+		return
+	}
+	if !x.revoked(l, &in) {
+		x.archive(&in)
+	}
+}
+
+// revoked answers for a link that was.
+func (x *exchange) revoked(l link, in *spool.Instance) bool {
+	revoked := x.o.Links.revoked(in.StudyInstanceUID, l.made)
+	if revoked {
+		x.refuse(http.StatusGone, outcomeBadLink, errRevoked)
+	}
+	return revoked
 }
 
 // instance serves a Part 10 file, whole or in ranges.
-func (x *exchange) instance(id spool.InstanceID) {
-	reader, err := x.o.Index.Open(id)
+func (x *exchange) instance(l link) {
+	reader, err := x.o.Index.Open(l.id)
 	if err != nil {
 		x.unreadable(err)
 		return
 	}
 	defer reader.Close()
+	in := reader.Instance()
+	if x.revoked(l, &in) {
+		return
+	}
 	if !usableRanges(x.r.Header.Get("Range")) {
 		x.r.Header.Del("Range")
 	}
@@ -67,7 +106,6 @@ func (x *exchange) instance(id spool.InstanceID) {
 			return
 		}
 	}
-	in := reader.Instance()
 	h := x.w.Header()
 	h.Set("Content-Type", "application/dicom")
 	h.Set("ETag", `"`+hex.EncodeToString(in.Digest[:])+`"`)
@@ -87,7 +125,7 @@ func (x *exchange) unreadable(err error) {
 	case errors.Is(err, spool.ErrDamaged):
 		x.refuse(http.StatusInternalServerError, outcomeDamaged, errDamaged)
 	default:
-		x.refuse(http.StatusServiceUnavailable, outcomeFailed, errors.New("cannot be read; try again"))
+		x.refuse(http.StatusServiceUnavailable, outcomeFailed, errUnreadable)
 	}
 	x.reason = err.Error()
 }

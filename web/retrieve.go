@@ -1,8 +1,6 @@
 package web
 
 import (
-	"errors"
-	"net/http"
 	"regexp"
 	"slices"
 
@@ -116,39 +114,3 @@ func (x *exchange) base() (base string, ok bool) {
 	return "http://" + x.r.Host, true
 }
 
-// linked finds the link that a request is for and holds it to its limits. If it does not work, the answer is written and ok
-// is false.
-func (x *exchange) linked() (l link, in spool.Instance, ok bool) {
-	l, err := parseLink(x.r.PathValue("name"), x.keyOf)
-	if err != nil {
-		x.refuse(http.StatusNotFound, outcomeBadLink, err)
-		return l, in, false
-	}
-	x.client = x.nameOf(l.client)
-	if !x.rates.admit(x.r.Context(), x.client) {
-		x.limited()
-		return l, in, false
-	}
-	if err := l.valid(x.o.Now(), x.o.LinkLifetime); err != nil {
-		x.refuse(http.StatusGone, outcomeBadLink, err)
-		return l, in, false
-	}
-	in, err = x.o.Index.Instance(l.id)
-	switch {
-	case errors.Is(err, spool.ErrNotFound):
-		x.refuse(http.StatusGone, outcomeNotFound, errEvicted)
-	case err != nil:
-		x.refuse(http.StatusServiceUnavailable, outcomeFailed, errIndex)
-		x.reason = err.Error()
-	case x.o.Links.revoked(in.StudyInstanceUID, l.made):
-		x.refuse(http.StatusGone, outcomeBadLink, errRevoked)
-	default:
-		return l, in, true
-	}
-	return l, in, false
-}
-
-var (
-	errEvicted = errors.New("no longer stored; ask for the list again")
-	errIndex   = errors.New("the index cannot be read; try again")
-)

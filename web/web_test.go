@@ -27,7 +27,7 @@ var hospital = cloud.Key{AccessKey: "hospital-cloud", AccessSecret: "s3cret"}
 
 // site is a server over a spool of its own.
 type site struct {
-	t     *testing.T
+	t     testing.TB
 	dir   string
 	spool *spool.Spool
 	web   *Server
@@ -56,7 +56,7 @@ func (b *lockedBuffer) String() string {
 }
 
 // newSite starts a server; change adjusts its options.
-func newSite(t *testing.T, change func(*Options)) *site {
+func newSite(t testing.TB, change func(*Options)) *site {
 	t.Helper()
 	s := &site{t: t, dir: t.TempDir(), log: &lockedBuffer{}}
 	var err error

@@ -159,6 +159,7 @@ func Stream(size int64, seed uint64) (io.Reader, int64, Object) {
 	head := t.header(1024, 1024, int(frames))
 	length := min(frames*frame, 0xfffffffe)
 	head = pixelHeader(head, uint32(length))
+	t.pixels = len(head) // behind what Fill may change
 	o := Object{Data: head}
 	t.Fill(&o, 1, 1, 1)
 	o.Data = nil

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"io"
 	"testing"
+
+	"dcmgate/dicom"
 )
 
 func TestObjectsDifferAndRepeat(t *testing.T) {
@@ -27,9 +29,13 @@ func TestObjectsDifferAndRepeat(t *testing.T) {
 
 func TestStreamHasTheLengthItSays(t *testing.T) {
 	r, size, o := Stream(10<<20, 1)
-	n, err := io.Copy(io.Discard, r)
+	scan := dicom.NewScanner(ExplicitVRLittleEndian, []dicom.Tag{dicom.TagStudyInstanceUID})
+	n, err := io.Copy(io.MultiWriter(scan, io.Discard), r)
 	if err != nil || n != size || n < 10<<20 {
 		t.Errorf("%d bytes and %v, want %d", n, err, size)
+	}
+	if found := scan.Elements(); scan.Err() != nil || len(found) != 1 || string(dicom.ParseUID(found[0].Value)) != o.StudyInstanceUID {
+		t.Errorf("scanned %v, %v", found, scan.Err())
 	}
 	if o.SOPInstanceUID == "" || o.Data != nil {
 		t.Errorf("object %+v", o)

@@ -1,19 +1,13 @@
 package e2e
 
 import (
-	"context"
-	"crypto/sha256"
-	"io"
 	"os"
 	"testing"
 	"time"
 
 	"dcmgate/dicom"
-	"dcmgate/dimse"
 	"dcmgate/internal/archive"
 	"dcmgate/internal/peertest"
-	"dcmgate/internal/synth"
-	"dcmgate/pdu"
 )
 
 // residentLimit is what the gateway's resident memory may peak at.
@@ -29,26 +23,11 @@ func TestMemoryOfAHugeInstance(t *testing.T) {
 	g := newGate(t, "", destination{name: "cloud", aeTitle: "CLOUD", address: address})
 	p := g.start(t)
 
-	r, n, o := synth.Stream(size, 1)
-	h := sha256.New()
-	dialer := dimse.Dialer{}
-	a, err := dialer.Dial(t.Context(), g.address, dimse.Proposal{CalledAETitle: "DCMGATE", CallingAETitle: "CT1",
-		Contexts: []pdu.PresentationContext{{ID: 1, AbstractSyntax: synth.CTImageStorage, TransferSyntaxes: []string{synth.ExplicitVRLittleEndian}}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	response, err := a.Store(ctx, dimse.StoreRequest{ContextID: 1, SOPClassUID: synth.CTImageStorage,
-		SOPInstanceUID: dicom.UID(o.SOPInstanceUID), Data: io.TeeReader(r, h), Size: n})
-	if err != nil || response.Status != dimse.StatusSuccess {
-		t.Fatalf("C-STORE of %d bytes: %v %v", n, response.Status, err)
-	}
-	a.Release(ctx)
+	o, digest, n := storeStream(t, g.address, size)
 	g.delivered(t, "cloud", 1, 5*time.Minute)
 	e, ok := cloud.Lookup(dicom.UID(o.SOPInstanceUID))
-	if !ok || e.Bytes != n || e.Digest != [sha256.Size]byte(h.Sum(nil)) {
-		t.Errorf("%d bytes arrived, want %d; digest equal: %v", e.Bytes, n, e.Digest == [sha256.Size]byte(h.Sum(nil)))
+	if !ok || e.Bytes != n || e.Digest != digest {
+		t.Errorf("%d bytes arrived, want %d; digest equal: %v", e.Bytes, n, e.Digest == digest)
 	}
 	peak := residentPeak(t, p.PID())
 	t.Logf("%d bytes received and forwarded with a resident peak of %d MiB", n, peak>>20)

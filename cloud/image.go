@@ -73,7 +73,7 @@ func (i *Image) UnmarshalJSON(b []byte) error {
 
 // textOf is the text of a string or of a number, "" of anything else.
 func textOf(raw json.RawMessage) (text string) {
-	if json.Unmarshal(raw, &text) == nil {
+	if len(raw) == 0 || json.Unmarshal(raw, &text) == nil {
 		return text // "" of null
 	}
 	if c := raw[0]; c == '-' || c >= '0' && c <= '9' {

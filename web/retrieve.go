@@ -113,4 +113,3 @@ func (x *exchange) base() (base string, ok bool) {
 	}
 	return "http://" + x.r.Host, true
 }
-

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 
 	"dcmgate/cloud"
+	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/forwarder"
 	"dcmgate/spool"
@@ -21,6 +22,7 @@ type security struct {
 	peers        map[string]*tls.Config // by AE title; likewise
 	public       *tls.Config            // nil for plain HTTP
 	clients      []cloud.Key            // of interface 203
+	cloud        *cloud.Client          // nil if there is none
 }
 
 func loadSecurity(cfg Config, log *slog.Logger) (security, error) {
@@ -35,6 +37,9 @@ func loadSecurity(cfg Config, log *slog.Logger) (security, error) {
 		return s, err
 	}
 	if s.clients, err = cfg.Retrieve.load(); err != nil {
+		return s, err
+	}
+	if s.cloud, err = cfg.Retrieve.Cloud.client(); err != nil {
 		return s, err
 	}
 	for _, d := range cfg.Destinations {
@@ -134,6 +139,13 @@ func (g *Gateway) operations(p *parts) Operator {
 		spool: p.spool, status: func() Status { return g.status(p) },
 		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
 			return rebuildViews(ctx, p.publish, name, progress)
+		},
+		restore: (&restoring{p.restorer, p.receive.queries, g.moveDestinations()}).run,
+		revoke: func(study dicom.UID) error {
+			if p.links == nil {
+				return revokeLinks(g.cfg, study)
+			}
+			return endLinks(p.links, study)
 		},
 	}, p.forward}
 }

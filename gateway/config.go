@@ -281,6 +281,7 @@ type Retrieve struct {
 	TimeStampNeeded bool
 	LinkLifetime    time.Duration // of addresses for download
 	Serve           bool          // there are clients, or none are needed
+	Cloud           Cloud         // that studies are restored from
 }
 
 // Client is one caller of interface 203.

@@ -263,6 +263,24 @@ type rawRetrieve struct {
 	TimeStampNeeded value       `yaml:"timestamp_needed" default:"false"`
 	LinkLifetime    value       `yaml:"link_lifetime" default:"24h"`
 	Clients         []rawClient `yaml:"clients"`
+	Cloud           rawCloud    `yaml:"cloud"`
+}
+
+type rawCloud struct {
+	stanza
+	URL          value   `yaml:"url"`
+	HospitalCode value   `yaml:"hospital_code"`
+	Signature    value   `yaml:"signature" default:"md5"`
+	AccessKey    value   `yaml:"access_key"`
+	AccessSecret value   `yaml:"access_secret"`
+	IV           value   `yaml:"iv"`
+	TimeStamp    value   `yaml:"timestamp" default:"false"`
+	Hosts        []value `yaml:"hosts"`
+	CA           value   `yaml:"ca"`
+	Parallel     value   `yaml:"parallel" default:"4"`
+	Timeout      value   `yaml:"timeout" default:"30s"`
+	Attempts     value   `yaml:"attempts" default:"5"`
+	Wait         value   `yaml:"wait" default:"10s"`
 }
 
 type rawClient struct {

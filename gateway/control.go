@@ -47,6 +47,8 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("POST /v1/jobs/drop", c.postDrop)
 	mux.HandleFunc("POST /v1/verify", c.postVerify)
 	mux.HandleFunc("POST /v1/views/rebuild", c.postRebuildViews)
+	mux.HandleFunc("POST /v1/restore", c.postRestore)
+	mux.HandleFunc("POST /v1/links/revoke", c.postRevoke)
 	return mux
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"log/slog"
 
+	"dcmgate/dicom"
+	"dcmgate/restore"
 	"dcmgate/spool"
 )
 
@@ -51,6 +53,18 @@ func (f fakeOperator) Verify(_ context.Context, progress func(done, total int64)
 
 func (f fakeOperator) RebuildViews(_ context.Context, name string, progress func(studies int64)) error {
 	progress(int64(len(name)))
+	return f.err
+}
+
+func (f fakeOperator) Restore(_ context.Context, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error) {
+	progress(1, 3)
+	return RestoreReport{To: rq.To, Report: restore.Report{Listed: 3, Failures: []restore.Failure{{Instance: rq.Study, Reason: "gone"}}}}, f.err
+}
+
+func (f fakeOperator) RevokeLinks(_ context.Context, study dicom.UID) error {
+	if study == "1.9" {
+		return errors.New("disk full")
+	}
 	return f.err
 }
 
@@ -109,17 +123,30 @@ func TestControlSocketCarriesEveryOperation(t *testing.T) {
 	if err := c.RebuildViews(ctx, "a&b", func(n int64) { studies = n }); err != nil || studies != 3 {
 		t.Errorf("rebuild of rows: %v after %d studies", err, studies)
 	}
+	images := 0
+	restored, err := c.Restore(ctx, RestoreRequest{Study: "1.2", To: "PACS"}, func(done, total int) { images = total })
+	if err != nil || images != 3 || restored.To != "PACS" || restored.Listed != 3 || restored.Failures[0].Instance != "1.2" {
+		t.Errorf("restore: %+v, %v", restored, err)
+	}
+	if err := c.RevokeLinks(ctx, "1.2"); err != nil {
+		t.Errorf("revoke: %v", err)
+	}
+	if err := c.RevokeLinks(ctx, "1.9"); err == nil || err.Error() != "disk full" {
+		t.Errorf("revoke: %v", err)
+	}
 }
 
 func TestControlSocketReportsErrors(t *testing.T) {
 	c := serveControl(t, t.TempDir(), fakeOperator{errors.New("the disk is on fire")})
 	ctx := t.Context()
 	for name, err := range map[string]error{
-		"status": func() error { _, err := c.Status(ctx); return err }(),
-		"rows":   c.RebuildViews(ctx, "cloud", nil),
-		"jobs":   func() error { _, err := c.Jobs(ctx, JobFilter{}, "", 1); return err }(),
-		"retry":  func() error { _, err := c.Retry(ctx, JobFilter{}, ""); return err }(),
-		"verify": func() error { _, err := c.Verify(ctx, nil); return err }(),
+		"status":  func() error { _, err := c.Status(ctx); return err }(),
+		"rows":    c.RebuildViews(ctx, "cloud", nil),
+		"jobs":    func() error { _, err := c.Jobs(ctx, JobFilter{}, "", 1); return err }(),
+		"retry":   func() error { _, err := c.Retry(ctx, JobFilter{}, ""); return err }(),
+		"verify":  func() error { _, err := c.Verify(ctx, nil); return err }(),
+		"restore": func() error { _, err := c.Restore(ctx, RestoreRequest{}, nil); return err }(),
+		"revoke":  c.RevokeLinks(ctx, ""),
 	} {
 		if err == nil || err.Error() != "the disk is on fire" {
 			t.Errorf("%s: got %v", name, err)

@@ -18,6 +18,7 @@ import (
 	"dcmgate/forwarder"
 	"dcmgate/metrics"
 	"dcmgate/qr"
+	"dcmgate/restore"
 	"dcmgate/spool"
 	"dcmgate/systemd"
 	"dcmgate/transfer"
@@ -93,9 +94,12 @@ type parts struct {
 	receive   *receiver
 	keeper    *commitment.Keeper
 	dicom     *dimse.Server
-	web       *web.Server  // nil if nothing is served to the standard's clients
-	public    *http.Server // likewise
-	admin     *http.Server // nil if off
+	restorer  *restore.Restorer   // nil if there is no cloud to restore from
+	fetch     *restore.Background // for clients of interface 203; nil if the cloud is not asked for them
+	links     *web.LinkState      // nil if nothing is served to the standard's clients
+	web       *web.Server         // likewise
+	public    *http.Server        // likewise
+	admin     *http.Server        // nil if off
 	control   *http.Server
 
 	listeners struct{ control, admin, public, plain, secure net.Listener }
@@ -165,7 +169,8 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if p.dicom, err = g.newServer(p.receive); err != nil {
 		return nil, err
 	}
-	if p.web, err = g.newPublic(p.spool); err != nil {
+	p.restorer = newRestorer(g.cfg, g.security.cloud, p.spool, g.log, g.registry)
+	if err = g.newPublic(p); err != nil {
 		return nil, err
 	}
 	return p, g.listen(p)
@@ -331,6 +336,9 @@ func (g *Gateway) stop(p *parts) error {
 		if s != nil && s.Shutdown(deadline) != nil {
 			s.Close()
 		}
+	}
+	if p.fetch != nil {
+		p.fetch.Close()
 	}
 	err := p.group.Wait()
 	removeControl(g.cfg.DataDir)

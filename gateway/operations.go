@@ -108,6 +108,8 @@ type operations struct {
 	status func() Status
 	// rebuild publishes everything stored to a database of metadata rows.
 	rebuild func(ctx context.Context, name string, progress func(studies int64)) error
+	restore func(ctx context.Context, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error)
+	revoke  func(study dicom.UID) error // the addresses of a study, "" for all
 }
 
 // indexWait is how long Status waits for the index to catch up.

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"dcmgate/dicom"
 	"dcmgate/spool"
 )
 
@@ -35,6 +36,11 @@ type Operator interface {
 	// RebuildViews publishes the metadata rows of everything stored to a database
 	// again. progress may be nil.
 	RebuildViews(ctx context.Context, name string, progress func(studies int64)) error
+	// Restore fetches a study from the cloud. progress may be nil.
+	Restore(ctx context.Context, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error)
+	// RevokeLinks ends the addresses of interface 203 that were given out for a
+	// study, or all if it is empty.
+	RevokeLinks(ctx context.Context, study dicom.UID) error
 }
 
 // Connect returns the operator of the gateway that is running on the data
@@ -67,6 +73,10 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
 			return rebuildOffline(ctx, cfg, s, name, progress)
 		},
+		restore: func(ctx context.Context, rq RestoreRequest, progress func(int, int)) (RestoreReport, error) {
+			return restoreOffline(ctx, cfg, s, rq, progress)
+		},
+		revoke: func(study dicom.UID) error { return revokeLinks(cfg, study) },
 	}
 	return o, s.Close, nil
 }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"dcmgate/cloud"
+	"dcmgate/dicom"
+	"dcmgate/restore"
 	"dcmgate/spool"
 	"dcmgate/web"
 )
@@ -130,18 +132,22 @@ func (r *Retrieve) load() ([]cloud.Key, error) {
 	return keys, nil
 }
 
-// newPublic builds what serves the standard's clients; nil if nothing is to be served.
-func (g *Gateway) newPublic(s *spool.Spool) (*web.Server, error) {
+// newPublic builds what serves the standard's clients, if there is something to serve.
+func (g *Gateway) newPublic(p *parts) error {
 	if !g.cfg.servesPublic() {
-		return nil, nil
+		return nil
 	}
 	r := &g.cfg.Retrieve
 	links, renewed, err := web.OpenLinks(filepath.Join(g.cfg.DataDir, linksFile), r.LinkLifetime)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if renewed {
 		g.log.Warn("download links revoked: their secret could not be read")
+	}
+	settings, err := g.cfg.Rows.settings(g.cfg.Institution) // the same as for the views, which must agree
+	if err != nil {
+		return err
 	}
 	var codes []string
 	for _, code := range []string{g.cfg.Institution.PlatformCode, g.cfg.Institution.Code} {
@@ -149,10 +155,20 @@ func (g *Gateway) newPublic(s *spool.Spool) (*web.Server, error) {
 			codes = append(codes, code)
 		}
 	}
-	return web.New(web.Options{
-		Index:           s,
-		Links:           links,
-		Institution:     func(string) string { return g.cfg.Institution.Name },
+	var fetch func(context.Context, dicom.UID) error
+	if p.restorer != nil && r.Cloud.Wait > 0 {
+		p.fetch = restore.NewBackground(p.restorer)
+		fetch = p.fetch.Fetch
+	}
+	p.links = links
+	p.web, err = web.New(web.Options{
+		Index:     p.spool,
+		Links:     links,
+		Fetch:     fetch,
+		FetchWait: r.Cloud.Wait,
+		Describe: func(in *spool.Instance) (hospitalName, modality string) {
+			return settings.InstitutionOf(in.CallingAETitle).Name, settings.ModalityOf([]string{in.Metadata.Text(dicom.TagModality)})
+		},
 		HospitalCodes:   codes,
 		Rule:            r.Signature,
 		Keys:            g.security.clients,
@@ -165,6 +181,7 @@ func (g *Gateway) newPublic(s *spool.Spool) (*web.Server, error) {
 		Logger:          g.log,
 		Registerer:      g.registry,
 	})
+	return err
 }
 
 // startPublic serves the public listener. Its answers bound their own time.

@@ -140,6 +140,7 @@ func (v *validator) config(raw *rawConfig) Config {
 	if cfg.DICOM.Listen == "" && cfg.DICOM.TLS.Listen == "" {
 		v.fail(raw.DICOM.Listen.at, "both dicom.listen and dicom.tls.listen are off; nothing could be received")
 	}
+	cfg.Retrieve.Cloud = v.cloud(&raw.Retrieve.Cloud, cfg.Institution)
 	v.served(&cfg, raw)
 	return cfg
 }

@@ -53,8 +53,8 @@ func (s *subject) text(tag dicom.Tag) any { return text(s.in.Metadata.Text(tag))
 
 // makers make the columns, those of the same name in every view alike.
 var makers = map[string]func(*subject) any{
-	"HospCode": func(s *subject) any { return text(s.set.institutionOf(s.in.CallingAETitle).Code) },
-	"HostName": func(s *subject) any { return text(s.set.institutionOf(s.in.CallingAETitle).Name) },
+	"HospCode": func(s *subject) any { return text(s.set.InstitutionOf(s.in.CallingAETitle).Code) },
+	"HostName": func(s *subject) any { return text(s.set.InstitutionOf(s.in.CallingAETitle).Name) },
 	"PatName":  func(s *subject) any { return text(personName(s.in.Metadata.Text(dicom.TagPatientName))) },
 	"BirthDate": func(s *subject) any {
 		return dated(parseDate(s.in.Metadata.Text(dicom.TagPatientBirthDate)))
@@ -69,7 +69,7 @@ var makers = map[string]func(*subject) any{
 	"PatID":             func(s *subject) any { return s.text(dicom.TagPatientID) },
 	"SeriesInstanceUID": func(s *subject) any { return text(string(s.in.SeriesInstanceUID)) },
 	"SOPInstanceUID":    func(s *subject) any { return text(string(s.in.SOPInstanceUID)) },
-	"Modality":          func(s *subject) any { return text(s.set.modality(s.modalities)) },
+	"Modality":          func(s *subject) any { return text(s.set.ModalityOf(s.modalities)) },
 	"StudyDate": func(s *subject) any {
 		if t, ok := s.at(dicom.TagStudyDate, dicom.TagStudyTime); ok {
 			return dated(t, ok)

@@ -187,7 +187,7 @@ func TestValues(t *testing.T) {
 	s := settings()
 	s.Modalities, s.UnknownModality = map[string]string{"DR": "DX"}, "OT"
 	for codes, want := range map[string]string{"DR": "DX", "OPT": "OT", "CT": "CT", "CT PT": "PT", "SR": "SR", "KO": "OT", "MR CT": "CT", "": ""} {
-		if got := s.modality(strings.Fields(codes)); got != want {
+		if got := s.ModalityOf(strings.Fields(codes)); got != want {
 			t.Errorf("modality of %q: %s, want %s", codes, got, want)
 		}
 	}

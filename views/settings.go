@@ -30,8 +30,8 @@ type Campus struct {
 	Institution
 }
 
-// institutionOf finds the campus of a calling AE title.
-func (s *Settings) institutionOf(aeTitle string) Institution {
+// InstitutionOf finds the campus of a calling AE title.
+func (s *Settings) InstitutionOf(aeTitle string) Institution {
 	for _, c := range s.Campuses {
 		if slices.Contains(c.AETitles, aeTitle) {
 			return Institution{cmp.Or(c.Code, s.Institution.Code), cmp.Or(c.Name, s.Institution.Name)}
@@ -53,9 +53,9 @@ var auxiliary = map[string]bool{
 	"PLAN": true, "ASMT": true, "OT": true, "RTPLAN": true, "RTSTRUCT": true, "RTDOSE": true, "RTRECORD": true,
 }
 
-// modality chooses the code for a study or image and translates it. A hybrid examination (PT with CT) is named after
+// ModalityOf chooses the code for a study or image and translates it. A hybrid examination (PT with CT) is named after
 // the tracer.
-func (s *Settings) modality(codes []string) string {
+func (s *Settings) ModalityOf(codes []string) string {
 	rank := func(code string) int {
 		switch {
 		case code == "":

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"regexp"
 	"slices"
 
@@ -44,16 +45,39 @@ func (x *exchange) retrieve() {
 	x.list(&rq, c, base)
 }
 
-// list writes the answer.
+// list writes the answer; of a study that is not here once it has been fetched, if it can be in time.
 func (x *exchange) list(rq *cloud.RetrieveRequest, c *client, base string) {
-	key := x.o.Links.key(c)
-	made := x.o.Now()
 	out := cloud.NewAnswerWriter(x.w)
 	x.w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	whole := x.write(out, rq, c, base)
+	if whole && x.count == 0 && x.o.Fetch != nil {
+		if err := x.fetch(dicom.UID(rq.StudyInstanceUID)); err != nil {
+			x.w.Header().Set("Retry-After", "10")
+			x.decline(cloud.CodeFailed, outcomeNotFound, err.Error())
+			return
+		}
+		whole = x.write(out, rq, c, base)
+	}
+	if whole {
+		_ = out.End() // x.w remembers
+	}
+}
+
+// fetch waits for a study no longer than the client may be let wait.
+func (x *exchange) fetch(study dicom.UID) error {
+	ctx, cancel := context.WithTimeout(x.r.Context(), x.o.FetchWait)
+	defer cancel()
+	return x.o.Fetch(ctx, study)
+}
+
+// write writes the images of a study; false if there is nothing to add to the answer.
+func (x *exchange) write(out *cloud.AnswerWriter, rq *cloud.RetrieveRequest, c *client, base string) (whole bool) {
+	key := x.o.Links.key(c)
+	made := x.o.Now()
 	for in, err := range x.o.Index.Latest(x.r.Context(), dicom.UID(rq.StudyInstanceUID), "") {
 		if err != nil {
 			x.broken(err)
-			return
+			return false
 		}
 		l := link{kind: kindDICOM, client: c.id, made: made, id: in.ID}
 		if x.count == 0 {
@@ -61,14 +85,15 @@ func (x *exchange) list(rq *cloud.RetrieveRequest, c *client, base string) {
 			archive.kind = kindZIP
 			x.w.Header().Set("Link", "<"+base+archive.path(key)+`>; rel="alternate"; type="application/zip"`)
 		}
-		image := imageOf(&in, rq.HospitalCode, x.o.Institution(in.CallingAETitle))
-		image.DownloadURL = base + l.path(key)
+		image := imageOf(&in)
+		image.HospitalCode, image.DownloadURL = rq.HospitalCode, base+l.path(key)
+		image.HospitalName, image.Modality = x.o.Describe(&in)
 		if out.Add(&image) != nil {
-			return // x.w remembers
+			return false // x.w remembers
 		}
 		x.count++
 	}
-	_ = out.End() // x.w remembers
+	return true
 }
 
 // broken ends an answer that the index does not allow to complete.
@@ -81,18 +106,15 @@ func (x *exchange) broken(err error) {
 	x.reason = err.Error()
 }
 
-// imageOf describes an instance in the fields of 203. Texts are decoded from the object's own character set.
-func imageOf(in *spool.Instance, hospitalCode, hospitalName string) cloud.Image {
+// imageOf describes an instance in the fields of 203 that are its own. Texts are decoded from the object's own character set.
+func imageOf(in *spool.Instance) cloud.Image {
 	m := &in.Metadata
 	return cloud.Image{
-		HospitalCode:      hospitalCode,
-		HospitalName:      hospitalName,
 		SeriesNumber:      m.Text(dicom.TagSeriesNumber),
 		PatNo:             m.Text(dicom.TagPatientID),
 		SeriesInstanceUID: string(in.SeriesInstanceUID),
 		StudyInstanceUID:  string(in.StudyInstanceUID),
 		AccessionNumber:   m.Text(dicom.TagAccessionNumber),
-		Modality:          m.Text(dicom.TagModality),
 		SOPInstanceUID:    string(in.SOPInstanceUID),
 		SOPClassUID:       string(in.SOPClassUID),
 	}

@@ -28,8 +28,8 @@ type Index interface {
 type Options struct {
 	Index Index
 	Links *LinkState
-	// Institution answers for the instances of a calling AE title with the institution's name.
-	Institution func(callingAETitle string) (name string)
+	// Describe tells what is not in an instance itself: the institution's name, and the modality by code table 8.
+	Describe func(*spool.Instance) (hospitalName, modality string)
 	// HospitalCodes are the values of HospitalCode that are asked for rightly; without any, all are.
 	HospitalCodes []string
 	// Rule is how requests are signed, by Keys; by cloud.RuleNone anybody may ask.
@@ -41,6 +41,10 @@ type Options struct {
 	TimeStampNeeded bool
 	// LinkLifetime is how long an address for download works.
 	LinkLifetime time.Duration
+	// Fetch, if it is not nil, is asked for a study of which nothing is stored, and returns once it has brought what there
+	// is elsewhere, or why not, within FetchWait.
+	Fetch     func(ctx context.Context, study dicom.UID) error
+	FetchWait time.Duration
 	// BaseURL is what addresses begin with, without a slash at the end; empty: what the request was sent to.
 	BaseURL string
 	// WriteTimeout is how long a client may take to accept a mebibyte.

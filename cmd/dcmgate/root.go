@@ -79,6 +79,8 @@ func newRoot(started *bool) *cobra.Command {
 		newQueue(),
 		newViews(),
 		newVerify(),
+		newRestore(),
+		newLinks(),
 		newConfig(),
 		newVersion(),
 	)

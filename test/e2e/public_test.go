@@ -201,3 +201,106 @@ func TestDownloadManagers(t *testing.T) {
 	s.stop(t)
 	os.RemoveAll(s.data)
 }
+
+// A PACS gets back what it has lost: the real MR series from a gateway that plays the cloud, over interface 203 into the
+// spool of the hospital's gateway, and from there by C-STORE to DCMTK's storescp, byte for byte.
+func TestRestoreToPACS(t *testing.T) {
+	scp := peertest.Storescp(t, nil, "+B")
+	clouds := newSite203(t, "")
+	clouds.start(t)
+	dir, studies := writeMR(t, "GE/")
+	if out, status := peertest.Run(t, nil, binary, "send", "--associations", "4", clouds.address, dir); status != 0 {
+		t.Fatal(out)
+	}
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("s3cret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := newGate(t, fmt.Sprintf("institution: {platform_code: '05871212'}\nretrieve: {cloud: {url: %q, access_key: pacs, access_secret: 'file:%s', timestamp: true}}\npeers: [{ae_title: PACS, address: %q}]\n",
+		clouds.public, secret, scp.Address))
+	g.start(t)
+	for study, want := range studies {
+		for run, text := range []string{fmt.Sprintf("%d images restored", len(want)), fmt.Sprintf("%d stored already", len(want))} {
+			removeAll(t, scp.Files())
+			out, status := g.run(t, "restore", study, "--to", "PACS")
+			if status != 0 || !strings.Contains(out, text) || !strings.Contains(out, fmt.Sprintf("%d instances sent to PACS", len(want))) {
+				t.Fatalf("run %d: status %d: %s", run, status, out)
+			}
+			if got := folderSums(t, scp.Files()); !maps.Equal(got, want) {
+				t.Errorf("run %d: the PACS has %d instances, want %d; or other bytes", run, len(got), len(want))
+			}
+		}
+	}
+	for _, row := range []struct {
+		args   []string
+		status int
+		out    string
+	}{
+		{[]string{"restore", "1.2.3.4"}, 1, "has no images"},
+		{[]string{"restore", "1.2.3.4", "--to", "NOBODY"}, 1, "NOBODY is not"},
+		{[]string{"restore", "../etc"}, 2, "no Study Instance UID"},
+		{[]string{"restore"}, 2, "accepts 1 arg"},
+	} {
+		if out, status := g.run(t, row.args...); status != row.status || !strings.Contains(out, row.out) {
+			t.Errorf("%v: status %d: %s", row.args, status, out)
+		}
+	}
+	if n := g.metric(t, "dcmgate_cloud_images_total", `outcome="restored"`); int(n) != totalOf(studies) {
+		t.Errorf("%v images counted", n)
+	}
+}
+
+func totalOf(studies map[string]sums) (n int) {
+	for _, s := range studies {
+		n += len(s)
+	}
+	return n
+}
+
+// A gateway asked for a study that it does not have gets it from the cloud while the client waits; addresses end by command.
+func TestRetrieveThroughTheCloud(t *testing.T) {
+	clouds := newSite203(t, "")
+	clouds.start(t)
+	dir, studies := writeMR(t, "Si/")
+	if out, status := peertest.Run(t, nil, binary, "send", clouds.address, dir); status != 0 {
+		t.Fatal(out)
+	}
+	address := peertest.Address(t)
+	s := &site203{public: "http://" + address, gate: newGate(t, fmt.Sprintf(
+		"institution: {platform_code: '05871212'}\npublic: {listen: %q}\nretrieve:\n  clients: [{access_key: pacs, access_secret: s3cret}]\n  cloud: {url: %q, access_key: pacs, access_secret: s3cret, wait: 30s}\n", address, clouds.public))}
+	s.start(t)
+	curl := peertest.Require(t, "curl")
+	for study, want := range studies {
+		images, _ := s.list(t, study)
+		if len(images) != len(want) {
+			t.Fatalf("%d images, want %d", len(images), len(want))
+		}
+		path := filepath.Join(t.TempDir(), "image.dcm")
+		if out, status := peertest.Run(t, nil, curl, "-sS", "--fail", "-o", path, images[0].DownloadURL); status != 0 {
+			t.Fatal(out)
+		}
+		if meta, sum := dataSet(t, path); sum != want[meta.SOPInstanceUID] {
+			t.Error("an image has other bytes")
+		}
+		if out, status := s.run(t, "links", "revoke", "--study", study); status != 0 {
+			t.Fatal(out)
+		}
+		if out, status := peertest.Run(t, nil, curl, "-sS", "-o", os.DevNull, "-w", "%{http_code}", images[0].DownloadURL); status != 0 || out != "410" {
+			t.Errorf("after the revocation: %s", out)
+		}
+	}
+	if images, _ := s.list(t, "1.2.3.4"); len(images) != 0 {
+		t.Errorf("%d images of a study that nobody has", len(images))
+	}
+	clouds.process.Kill()
+	out, status := peertest.Run(t, nil, curl, "-sS", s.query("1.2.3.5"))
+	if status != 0 || !strings.Contains(out, "E0000") {
+		t.Errorf("with the cloud down: %s", out)
+	}
+	if out, status := s.run(t, "links", "revoke", "--all"); status != 0 {
+		t.Error(out)
+	}
+	if out, status := s.run(t, "links", "revoke"); status != 2 {
+		t.Errorf("status %d: %s", status, out)
+	}
+}

@@ -1,0 +1,202 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/cloud"
+	"dcmgate/dicom"
+	"dcmgate/qr"
+	"dcmgate/restore"
+	"dcmgate/spool"
+	"dcmgate/web"
+)
+
+// Cloud is a platform that studies are restored from.
+type Cloud struct {
+	URL          string // "": none
+	HospitalCode string
+	Signature    cloud.Rule
+	AccessKey    string
+	AccessSecret Secret
+	IV           Secret
+	TimeStamp    bool     // is sent
+	Hosts        []string // beside that of URL
+	CA           string   // PEM file; "": the system's
+	Parallel     int
+	Timeout      time.Duration // without a byte
+	Attempts     int           // in succession
+	Wait         time.Duration // of a client of interface 203; 0: the cloud is not asked for it
+}
+
+func (v *validator) cloud(raw *rawCloud, in Institution) Cloud {
+	c := Cloud{
+		URL:          parsed(v, raw.URL, parseBaseURL),
+		HospitalCode: v.text(raw.HospitalCode, 64),
+		Signature:    oneOf(v, raw.Signature, cloud.RuleMD5, cloud.RuleAES, cloud.RuleNone),
+		AccessKey:    v.text(raw.AccessKey, 256),
+		AccessSecret: v.secret(raw.AccessSecret),
+		IV:           v.secret(raw.IV),
+		TimeStamp:    v.truth(raw.TimeStamp),
+		CA:           v.text(raw.CA, 4096),
+		Parallel:     v.whole(raw.Parallel, 1, 64),
+		Timeout:      v.duration(raw.Timeout, time.Second, time.Hour),
+		Attempts:     v.whole(raw.Attempts, 1, 100),
+		Wait:         v.duration(raw.Wait, 0, 10*time.Minute),
+	}
+	for _, h := range raw.Hosts {
+		c.Hosts = append(c.Hosts, v.text(h, 255))
+	}
+	for _, code := range []string{in.PlatformCode, in.Code} {
+		if c.HospitalCode == "" {
+			c.HospitalCode = code
+		}
+	}
+	switch {
+	case c.URL == "" && (c.AccessKey != "" || raw.AccessSecret.Text != ""):
+		v.fail(raw.URL.at, "the address of the platform is needed, such as https://images.example.org")
+	case c.URL != "" && c.HospitalCode == "":
+		v.fail(raw.HospitalCode.at, "is needed, or institution.platform_code")
+	case c.URL != "" && c.Signature != cloud.RuleNone && (c.AccessKey == "" || raw.AccessSecret.Text == ""):
+		v.fail(raw.at, "access_key and access_secret are needed")
+	}
+	return c
+}
+
+// client makes the client of the platform; nil if there is none.
+func (c Cloud) client() (*cloud.Client, error) {
+	if c.URL == "" {
+		return nil, nil
+	}
+	o := cloud.ClientOptions{
+		BaseURL: c.URL, HospitalCode: c.HospitalCode, Rule: c.Signature, Key: cloud.Key{AccessKey: c.AccessKey},
+		TimeStamp: c.TimeStamp, Hosts: c.Hosts, Timeout: c.Timeout, Attempts: c.Attempts,
+	}
+	var err error
+	if o.Key.AccessSecret, err = c.AccessSecret.Read(); err == nil {
+		o.Key.IV, err = c.IV.Read()
+	}
+	if err == nil && c.CA != "" {
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.DisableCompression = true
+		transport.TLSClientConfig, err = ClientTLS{Enabled: true, CA: c.CA}.load(":0")
+		if transport.TLSClientConfig != nil {
+			transport.TLSClientConfig.ServerName = "" // that of each address
+		}
+		o.Transport = transport
+	}
+	var client *cloud.Client
+	if err == nil {
+		client, err = cloud.NewClient(o)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("retrieve.cloud: %w", err)
+	}
+	return client, nil
+}
+
+// RestoreRequest says what is to be restored, and where it is to go from the spool.
+type RestoreRequest struct {
+	Study dicom.UID `json:"study"`
+	To    string    `json:"to,omitempty"` // AE title of a peer with an address
+}
+
+// RestoreReport is the result of restoring a study.
+type RestoreReport struct {
+	restore.Report
+	To   string   `json:"to,omitempty"`
+	Sent *qr.Sent `json:"sent,omitempty"` // with To
+}
+
+// RestoreProgress is one step. The last one has a Report or an Error.
+type RestoreProgress struct {
+	Done   int            `json:"done"`
+	Total  int            `json:"total"`
+	Report *RestoreReport `json:"report,omitempty"`
+	Error  string         `json:"error,omitempty"`
+}
+
+var errNoCloud = errors.New("no cloud is configured to restore from; set retrieve.cloud")
+
+// restoring restores studies into a spool and sends them on.
+type restoring struct {
+	restorer *restore.Restorer // nil without a cloud
+	scp      *qr.SCP
+	dial     func(aeTitle string) qr.Dial
+}
+
+// newRestorer builds what restores from the cloud; nil without one.
+func newRestorer(cfg Config, client *cloud.Client, s *spool.Spool, log *slog.Logger, registry prometheus.Registerer) *restore.Restorer {
+	if client == nil {
+		return nil
+	}
+	u, err := url.Parse(cfg.Retrieve.Cloud.URL)
+	if err != nil {
+		return nil // it was checked
+	}
+	return restore.New(restore.Options{
+		Cloud: client, Store: s, AETitle: cfg.AETitle, Source: u.Hostname(), Parallel: cfg.Retrieve.Cloud.Parallel, Logger: log, Registerer: registry,
+	})
+}
+
+// run restores a study, and sends it on if that is wanted.
+func (r *restoring) run(ctx context.Context, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error) {
+	report := RestoreReport{To: rq.To}
+	if r.restorer == nil {
+		return report, errNoCloud
+	}
+	var dial qr.Dial
+	if rq.To != "" {
+		if dial = r.dial(rq.To); dial == nil {
+			return report, fmt.Errorf("%s is not the AE title of a peer with an address", rq.To)
+		}
+	}
+	var err error
+	report.Report, err = r.restorer.Study(ctx, rq.Study, func(s restore.Report) {
+		if progress != nil {
+			progress(s.Restored+s.Present+s.Failed, s.Listed)
+		}
+	})
+	if err != nil || dial == nil {
+		return report, err
+	}
+	sent, err := r.scp.SendStudy(ctx, rq.Study, dial)
+	report.Sent = &sent
+	return report, err
+}
+
+// restoreOffline restores with no gateway running.
+func restoreOffline(ctx context.Context, cfg Config, s *spool.Spool, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error) {
+	g, err := New(cfg, Options{})
+	if err != nil {
+		return RestoreReport{}, err
+	}
+	scp := qr.New(qr.Options{Index: s, AETitle: cfg.AETitle})
+	r := &restoring{newRestorer(cfg, g.security.cloud, s, nil, nil), scp, g.moveDestinations()}
+	return r.run(ctx, rq, progress)
+}
+
+// revokeLinks ends addresses of interface 203 with no gateway running.
+func revokeLinks(cfg Config, study dicom.UID) error {
+	links, _, err := web.OpenLinks(filepath.Join(cfg.DataDir, linksFile), cfg.Retrieve.LinkLifetime)
+	if err != nil {
+		return err
+	}
+	return endLinks(links, study)
+}
+
+// endLinks ends the addresses of a study, or all.
+func endLinks(links *web.LinkState, study dicom.UID) error {
+	if study == "" {
+		return links.RevokeAll()
+	}
+	return links.Revoke(study, time.Now())
+}

@@ -87,7 +87,7 @@ func (c Cloud) client() (*cloud.Client, error) {
 	if err == nil && c.CA != "" {
 		transport := http.DefaultTransport.(*http.Transport).Clone()
 		transport.DisableCompression = true
-		transport.TLSClientConfig, err = ClientTLS{Enabled: true, CA: c.CA}.load(":0")
+		transport.TLSClientConfig, err = ClientTLS{Enabled: true, CA: c.CA}.Load(":0")
 		if transport.TLSClientConfig != nil {
 			transport.TLSClientConfig.ServerName = "" // that of each address
 		}

@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -12,6 +13,7 @@ import (
 	"dcmgate/commitment"
 	"dcmgate/dicom"
 	"dcmgate/dimse"
+	"dcmgate/internal/peertest"
 	"dcmgate/pdu"
 )
 
@@ -111,7 +113,7 @@ func TestCommitmentOutlivesAStop(t *testing.T) {
 		g = run(t, cfg)
 	}
 	g.stop(t)
-	results := newReports(t)
+	results := newReports(t, nil)
 	cfg.Peers[0].Address = results.address
 	run(t, cfg)
 	if r := <-results.taken; r.TransactionUID != "2.25.1" || len(r.Committed) != 1 {
@@ -125,7 +127,7 @@ type reports struct {
 	taken   chan *commitment.Result
 }
 
-func newReports(t *testing.T) *reports {
+func newReports(t *testing.T, secure *tls.Config) *reports {
 	t.Helper()
 	r := &reports{taken: make(chan *commitment.Result, 10)}
 	r.address = acceptor(t, func(_ context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
@@ -142,6 +144,25 @@ func newReports(t *testing.T) *reports {
 				return nil
 			})},
 		}, nil
-	})
+	}, secure)
 	return r
+}
+
+func TestCommitmentIsReportedOverTLS(t *testing.T) {
+	certFile, keyFile, _ := peertest.Certificate(t)
+	own, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	results := newReports(t, &tls.Config{Certificates: []tls.Certificate{own}})
+	g := run(t, configure(t, fmt.Sprintf("peers: [{ae_title: CT1, address: %q, tls: {enabled: true, ca: %q}}]\ndicom: {listen: 127.0.0.1:0, accept: known}\n",
+		results.address, certFile)))
+	a := asker(t, g.Listeners().DICOM, nil)
+	storeAndAsk(t, a, "2.25.1", 1)
+	if err := a.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-results.taken; r.TransactionUID != "2.25.1" || len(r.Committed) != 1 {
+		t.Errorf("reported %+v", r)
+	}
 }

@@ -100,12 +100,12 @@ type sink struct {
 func newSink(t *testing.T) *sink {
 	t.Helper()
 	s := &sink{data: make(map[dicom.UID][]byte)}
-	s.address = acceptor(t, s.associate)
+	s.address = acceptor(t, s.associate, nil)
 	return s
 }
 
-// acceptor accepts associations until the test ends.
-func acceptor(t *testing.T, h dimse.HandlerFunc) (address string) {
+// acceptor accepts associations until the test ends, over TLS unless secure is nil.
+func acceptor(t *testing.T, h dimse.HandlerFunc, secure *tls.Config) (address string) {
 	t.Helper()
 	server, err := dimse.NewServer(h, dimse.ServerOptions{})
 	if err != nil {
@@ -116,7 +116,13 @@ func acceptor(t *testing.T, h dimse.HandlerFunc) (address string) {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
+	go func() {
+		if secure != nil {
+			served <- server.ServeTLS(l, secure)
+		} else {
+			served <- server.Serve(l)
+		}
+	}()
 	t.Cleanup(func() {
 		server.Close()
 		<-served

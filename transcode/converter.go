@@ -100,7 +100,7 @@ func (c *converter) delimiter(h dicom.ElementHeader, l *level) (over bool, err e
 	case l.delimited:
 		return false, c.in.fail("item is not delimited")
 	}
-	return false, nil
+	return false, c.in.leaveOut(dicom.HeaderSize)
 }
 
 // element converts an element, whose header has been read.
@@ -195,6 +195,9 @@ func (c *converter) items(out io.Writer, s *level) error {
 		case h.Tag == dicom.TagSequenceDelimitation && s.delimited && h.Length == 0:
 			return nil
 		case h.Tag == dicom.TagItemDelimitation && h.Length == 0:
+			if err := c.in.leaveOut(dicom.HeaderSize); err != nil {
+				return err
+			}
 			continue // some add one to items of defined length
 		case h.Tag != dicom.TagItem:
 			return c.in.fail("neither item nor delimiter in a sequence")

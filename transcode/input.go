@@ -13,6 +13,7 @@ type input struct {
 	r      *bufio.Reader
 	offset int64
 	tag    dicom.Tag // of the element under way, for errors
+	left   int64     // bytes that were left out of the result
 }
 
 // Read implements io.Reader.
@@ -53,8 +54,20 @@ func (in *input) header(e dicom.Encoding) (h dicom.ElementHeader, size int, err 
 	return h, size, err
 }
 
+// leaveOut counts what is read and not converted, and ends what has nothing else: a data set that is deflated may have any
+// amount of it.
+func (in *input) leaveOut(n int64) error {
+	if in.left += n; in.left > maxLeftOut {
+		return in.fail("too much to leave out")
+	}
+	return nil
+}
+
 // discard passes over a value.
 func (in *input) discard(length int64) error {
+	if err := in.leaveOut(length); err != nil {
+		return err
+	}
 	n, err := io.CopyN(io.Discard, in.r, length)
 	in.offset += n
 	return in.unexpected(err)

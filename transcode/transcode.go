@@ -18,6 +18,7 @@ const (
 	// MaxBuffered is the longest sequence or item, in bytes, whose new length is found before it is passed on.
 	MaxBuffered = 4 << 20
 	maxDepth    = 64 // sequences within each other
+	maxLeftOut  = 64 << 20
 	maxAhead    = 1 << 20
 	chunkSize   = 64 << 10
 )

@@ -2,6 +2,7 @@ package transcode
 
 import (
 	"bytes"
+	"compress/flate"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -280,6 +281,27 @@ func TestErrorsOfTheSourceArePassedOn(t *testing.T) {
 		if _, err := tryConvert(explicit, implicit, in); !errors.Is(err, gone) {
 			t.Fatalf("after %d bytes: %v", n, err)
 		}
+	}
+}
+
+// A deflated data set of delimiters and nothing else, which takes a thousandth of the room, ends.
+func TestWhatIsLeftOutIsBounded(t *testing.T) {
+	var b bytes.Buffer
+	w, err := flate.NewWriter(&b, flate.BestCompression)
+	if err != nil {
+		t.Fatal(err)
+	}
+	some := bytes.Repeat([]byte("\xFE\xFF\x0D\xE0\x00\x00\x00\x00"), 1<<17)
+	for range maxLeftOut/len(some) + 2 {
+		if _, err := w.Write(some); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New(deflated, implicit, &b); err == nil {
+		t.Error("is converted to nothing")
 	}
 }
 

@@ -38,6 +38,7 @@ type Decoder struct {
 	frame           frame
 	quantization    [4]quantizationTable
 	huffman         [2][4]huffmanTable // DC and lossless, AC
+	tables          int                // that have come
 	restartInterval int
 
 	dct8  dct[uint8]
@@ -73,7 +74,7 @@ func (d *Decoder) Decode(dst, frame []byte, want Format) error {
 
 func (d *Decoder) reset(data []byte, want Format, out []byte) {
 	d.data, d.want, d.out = data, want, out
-	d.frame, d.restartInterval = frame{}, 0
+	d.frame, d.restartInterval, d.tables = frame{}, 0, 0
 	for i := range d.quantization {
 		d.quantization[i].defined = false
 		d.huffman[0][i].defined, d.huffman[1][i].defined = false, false

@@ -5,6 +5,10 @@ import "encoding/binary"
 // lookupBits is how long a code may be to be found with one look.
 const lookupBits = 10
 
+// maxTables bounds the Huffman tables of a frame, each of which takes some microseconds: eight for each scan of a component
+// would be 32.
+const maxTables = 256
+
 // huffmanTable decodes the codes of a table (T.81 annex C, F.2.2.3).
 type huffmanTable struct {
 	defined bool
@@ -27,6 +31,9 @@ func (d *Decoder) readHuffmanTables(p []byte, at int) error {
 		class, id := p[0]>>4, p[0]&15
 		if class > 1 || id > 3 || len(p) < 17 {
 			return d.fail(at, "malformed Huffman table")
+		}
+		if d.tables++; d.tables > maxTables {
+			return d.fail(at, "too many Huffman tables")
 		}
 		total := 0
 		for _, n := range p[1:17] {

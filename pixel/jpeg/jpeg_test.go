@@ -363,6 +363,7 @@ func TestHostileFramesAreRefused(t *testing.T) {
 		"arithmetic":           {change(sof-3, 0xC9), true},
 		"hierarchical":         {change(sof-3, 0xC5), true},
 		"baseline of no bits":  {change(sof-3, 0xC0), false},
+		"endless tables":       {slices.Concat(good[:dht-4], bytes.Repeat(good[dht-4:sos-4], 300), good[sos-4:]), false},
 	} {
 		var malformed *FormatError
 		var unsupported *UnsupportedError

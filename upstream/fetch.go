@@ -124,9 +124,17 @@ func (u *Upstream) move(ctx context.Context, f *fetch) {
 	if f.err != nil && u.life.Err() != nil {
 		f.err = errEnding
 	}
-	u.metrics.moves[outcomeOf(f.err)].Inc()
-	if f.err == nil {
-		u.metrics.moveSeconds.Observe(time.Since(begun).Seconds())
+	outcome, took := outcomeOf(f.err), time.Since(begun).Seconds()
+	u.metrics.moves[outcome].Inc()
+	args := []any{"upstream", u.o.Name, "outcome", outcome, "instances", max(f.moved, 0), "seconds", took}
+	switch {
+	case f.err == nil:
+		u.metrics.moveSeconds.Observe(took)
+		u.o.Logger.Info("series fetched", args...)
+	case outcome == outcomeCancelled:
+		u.o.Logger.Info("series no longer wanted", args...)
+	default:
+		u.o.Logger.Warn("series not fetched", append(args, "error", f.err)...)
 	}
 	u.fetches.mu.Lock()
 	u.fetches.remove(f)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -17,7 +18,7 @@ import (
 
 // received gives a folder an instance, as its association would.
 func received(f *folder, uid dicom.UID, data io.Reader) dimse.Status {
-	status, _ := f.store(nil, &dimse.Request{
+	status, _ := f.store(context.Background(), &dimse.Request{
 		Context: dimse.NegotiatedContext{AbstractSyntax: dicom.CTImageStorage, TransferSyntax: dicom.ExplicitVRLittleEndian, SCP: true},
 		Command: dimse.Command{AffectedSOPClassUID: dicom.CTImageStorage, AffectedSOPInstanceUID: uid}, Data: data,
 	})

@@ -2,6 +2,7 @@ package views
 
 import (
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -78,22 +79,34 @@ func TestScanOfALargeStudy(t *testing.T) {
 	}
 }
 
+// testClock is a clock that a test moves.
+type testClock struct{ ms atomic.Int64 }
+
+func (c *testClock) now() time.Time { return time.UnixMilli(c.ms.Load()) }
+
 func TestStudiesBecomeComplete(t *testing.T) {
-	s := openSpool(t, spool.Options{})
+	clock := &testClock{}
+	clock.ms.Store(time.Now().UnixMilli())
+	s := openSpool(t, spool.Options{Now: clock.now})
 	source := sqliteFile(t)
-	set := settings()
-	set.Quiet = 300 * time.Millisecond
 	store(t, s, image(1, 1, 1))
-	p, _ := runPublisher(t, Options{Source: source, Spool: s, Settings: set})
+	p, _ := runPublisher(t, Options{Source: source, Spool: s, Settings: settings(), Now: clock.now})
 	caughtUp(t, s, p)
-	complete := func() any { return exported(t, source, "V_StudyInfo")[0][12] }
-	peertest.Eventually(t, 10*time.Second, "the study is complete", func() bool { return complete() == int64(1) })
-	before := exported(t, source, "V_StudyInfo")[0][10].(int64)
-	set.Quiet = time.Hour
+	row := func() []any { return exported(t, source, "V_StudyInfo")[0] }
+	first := row()
+	if first[12] != int64(0) {
+		t.Errorf("complete at once: %v", first)
+	}
+	clock.ms.Add(2 * time.Minute.Milliseconds())
+	peertest.Eventually(t, 10*time.Second, "the study is complete", func() bool { return row()[12] == int64(1) })
+	second := row()
+	if second[10].(int64) != first[10].(int64)+1 || second[11].(string) <= first[11].(string) {
+		t.Errorf("number and time of the change: %v, before %v", second, first)
+	}
 	store(t, s, image(1, 1, 2))
 	caughtUp(t, s, p)
-	if row := exported(t, source, "V_StudyInfo")[0]; row[12] != int64(0) || row[10].(int64) <= before {
-		t.Errorf("complete %v, change %v after another image, %d before", row[12], row[10], before)
+	if third := row(); third[12] != int64(0) || third[10].(int64) <= second[10].(int64) {
+		t.Errorf("%v after another image, %v before", third, second)
 	}
 }
 

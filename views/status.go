@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 // State is what a publisher is about.
@@ -60,9 +62,7 @@ func (p *Publisher) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.status
-	if last := p.o.Spool.LastSequence(); last > s.Sequence {
-		s.Behind = last - s.Sequence
-	}
+	s.Behind = p.behind()
 	return s
 }
 
@@ -79,11 +79,15 @@ func (s *session) note(now State) {
 	st := &s.status
 	st.Sequence, st.StudyRows, st.ImageRows, st.UpdateAt = s.state.sequence, s.state.studySeq, s.state.imageSeq, s.state.updated
 	s.metrics.up.Set(1)
-	behind := uint64(0)
-	if last := s.o.Spool.LastSequence(); last > s.state.sequence {
-		behind = last - s.state.sequence
+	s.metrics.behind.Set(float64(s.behind()))
+}
+
+// behind is how many changes are to be published; the status is locked.
+func (p *Publisher) behind() uint64 {
+	if last := p.o.Spool.LastSequence(); last > p.status.Sequence {
+		return last - p.status.Sequence
 	}
-	s.metrics.behind.Set(float64(behind))
+	return 0
 }
 
 // failed notes a failure; only the first of several is logged.
@@ -93,12 +97,25 @@ func (p *Publisher) failed(err error) {
 	s := &p.status
 	if s.State != StateFailing {
 		s.State, s.Since = StateFailing, p.o.Now()
-		p.log.Warn("the database fails; rows follow when it works", "error", err)
+		p.log.Warn("the database fails; rows follow when it works", "error", speakable(err))
 	}
-	s.Error = err.Error()
+	s.Error = speakable(err)
 	s.Failures++
 	p.metrics.up.Set(0)
+	p.metrics.behind.Set(float64(p.behind()))
 }
+
+// speakable is an error's text without the values of rows, which some of MySQL's errors quote.
+func speakable(err error) string {
+	var e *mysql.MySQLError
+	if errors.As(err, &e) && slices.Contains(quoting, e.Number) {
+		return fmt.Sprintf("the server refuses a value (error %d)", e.Number)
+	}
+	return err.Error()
+}
+
+// quoting are the errors of MySQL that quote values: duplicate entry, incorrect value, incorrect string value.
+var quoting = []uint16{1062, 1292, 1366}
 
 // survey counts what rows lack, for status and metrics.
 func (s *session) survey(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package pixel
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"slices"
@@ -96,6 +97,16 @@ func Interpretation(ts dicom.UID, photometric string) string {
 	return photometric
 }
 
+// Memory is how many bytes the decoder takes for frames, apart from compressed ones: one frame, and its components where they
+// are not decoded straight into it.
+func (d *Decoder) Memory() int64 {
+	n := int64(d.image.FrameSize())
+	if d.compression == lossyJPEG {
+		n *= 2
+	}
+	return n
+}
+
 // Frames makes a reader of the object's frames. r is read from behind the header of the pixel data element.
 func (d *Decoder) Frames(r io.Reader) *Frames {
 	f := &Frames{r: r, begins: beginsJPEG, limit: 4*d.image.FrameSize() + 1<<20}
@@ -106,8 +117,9 @@ func (d *Decoder) Frames(r io.Reader) *Frames {
 }
 
 // Decode decodes a frame. The samples of the result are little endian and arranged as Planar Configuration says. The slice is
-// good until the next call. Errors are those of packages jpeg and rle.
-func (d *Decoder) Decode(frame []byte) ([]byte, error) {
+// good until the next call. Errors are those of packages jpeg and rle, and that of ctx, which ends it within a row of JPEG or a
+// segment of RLE.
+func (d *Decoder) Decode(ctx context.Context, frame []byte) ([]byte, error) {
 	if len(frame) < d.image.Rows*d.image.Columns*d.image.SamplesPerPixel/maxRatio {
 		return nil, &Error{fmt.Sprintf("compressed frame of %d bytes cannot hold %d", len(frame), d.image.FrameSize())}
 	}
@@ -116,12 +128,12 @@ func (d *Decoder) Decode(frame []byte) ([]byte, error) {
 	}
 	var err error
 	if d.compression == losslessRLE {
-		err = rle.Decode(d.frame, frame, rle.Layout{
+		err = rle.Decode(ctx, d.frame, frame, rle.Layout{
 			Pixels: d.image.Rows * d.image.Columns, Samples: d.image.SamplesPerPixel, SampleBytes: d.image.BitsAllocated / 8,
 			ByPlane: d.image.PlanarConfiguration == 1,
 		})
 	} else {
-		err = d.jpeg.Decode(d.frame, frame, d.format())
+		err = d.jpeg.Decode(ctx, d.frame, frame, d.format())
 	}
 	return d.frame, err
 }

@@ -135,7 +135,7 @@ func TestImagesThatCannotBeAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Decode(make([]byte, 1000)); err == nil || d.frame != nil {
+	if _, err := d.Decode(t.Context(), make([]byte, 1000)); err == nil || d.frame != nil {
 		t.Errorf("memory for 128 MB because of 1000 bytes: %v", err)
 	}
 }

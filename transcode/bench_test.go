@@ -62,7 +62,7 @@ func drain(b *testing.B, from dicom.UID, data []byte) {
 	if from == explicit {
 		to = implicit
 	}
-	r, err := New(from, to, bytes.NewReader(data))
+	r, err := New(b.Context(), nil, from, to, bytes.NewReader(data))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package transcode
 
 import (
 	"bytes"
+	"context"
 	"io"
 
 	"dcmgate/dicom"
@@ -9,6 +10,8 @@ import (
 
 // converter is a conversion under way.
 type converter struct {
+	ctx      context.Context
+	budget   *Budget
 	from, to dicom.UID
 	in       *input
 	settled  bool // there is nothing to be gained by reading ahead

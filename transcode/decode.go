@@ -1,6 +1,7 @@
 package transcode
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -49,10 +50,15 @@ func (c *converter) decode(out io.Writer, l *level) error {
 	if l.out.BigEndian && image.BitsAllocated <= 8 {
 		h.VR = "OB" // so that words need not be put together across frames
 	}
+	held, err := c.budget.take(c.ctx, decoder.Memory())
+	if err != nil {
+		return err
+	}
+	defer c.budget.give(held)
 	frames := decoder.Frames(c.in)
 	unit := l.unit(h.VR)
 	for i := range image.NumberOfFrames {
-		frame, err := decodeFrame(decoder, frames)
+		frame, err := decodeFrame(c.ctx, decoder, frames)
 		if err != nil {
 			return fmt.Errorf("frame %d of %d: %w", i+1, image.NumberOfFrames, err)
 		}
@@ -79,7 +85,7 @@ func (c *converter) decode(out io.Writer, l *level) error {
 	return err
 }
 
-func decodeFrame(d *pixel.Decoder, frames *pixel.Frames) ([]byte, error) {
+func decodeFrame(ctx context.Context, d *pixel.Decoder, frames *pixel.Frames) ([]byte, error) {
 	compressed, err := frames.Next()
 	if errors.Is(err, io.EOF) {
 		return nil, errMissing
@@ -87,7 +93,7 @@ func decodeFrame(d *pixel.Decoder, frames *pixel.Frames) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.Decode(compressed)
+	return d.Decode(ctx, compressed)
 }
 
 var errMissing = &pixel.Error{Reason: "is missing"}

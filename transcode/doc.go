@@ -1,6 +1,6 @@
 // Package transcode converts data sets from one transfer syntax to another while they are read.
 //
-//	r, err := transcode.New(dicom.JPEGLosslessSV1, dicom.ExplicitVRLittleEndian, dataSet)
+//	r, err := transcode.New(ctx, budget, dicom.JPEGLosslessSV1, dicom.ExplicitVRLittleEndian, dataSet)
 //
 // What can be converted [Can] tells: the native transfer syntaxes (Implicit VR Little Endian, Explicit VR Little Endian, Explicit
 // VR Big Endian, Deflated Explicit VR Little Endian) into each other, and what package pixel decodes into these. Nothing is
@@ -25,7 +25,7 @@
 // # Memory
 //
 // A data set streams through. Memory is bounded by one frame where pixel data is decoded, by MaxBuffered for a sequence, and
-// does not depend on the size of the object.
+// does not depend on the size of the object. A [Budget] bounds what all conversions together take for frames.
 //
 // # Errors
 //

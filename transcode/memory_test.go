@@ -63,7 +63,7 @@ func multiframe(t testing.TB, frames int) io.Reader {
 func TestMemoryDoesNotGrowWithTheObject(t *testing.T) {
 	const frames = 400
 	for _, to := range []dicom.UID{explicit, implicit, big} {
-		r, err := New(dicom.RLELossless, to, multiframe(t, frames))
+		r, err := New(t.Context(), nil, dicom.RLELossless, to, multiframe(t, frames))
 		if err != nil {
 			t.Fatal(err)
 		}

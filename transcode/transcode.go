@@ -3,6 +3,7 @@ package transcode
 import (
 	"bufio"
 	"compress/flate"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -50,12 +51,13 @@ type Reader struct {
 }
 
 // New converts the data set that r reads, without File Meta Information, from one transfer syntax to another. The reader must
-// be closed; r is not.
-func New(from, to dicom.UID, r io.Reader) (*Reader, error) {
+// be closed; r is not. Frames are decoded out of the budget, which may be nil. When ctx ends, so do waiting for that and
+// decoding, with its error.
+func New(ctx context.Context, budget *Budget, from, to dicom.UID, r io.Reader) (*Reader, error) {
 	if !Can(from, to) {
 		return nil, fmt.Errorf("transcode: %s is not converted to %s", from, to)
 	}
-	c := &converter{from: from, to: to}
+	c := &converter{ctx: ctx, budget: budget, from: from, to: to}
 	reader := &Reader{}
 	reader.next, reader.stop = iter.Pull2(func(yield func([]byte, error) bool) { c.run(r, yield) })
 	for kept := 0; kept < maxAhead && !c.settled; {

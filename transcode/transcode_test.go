@@ -3,6 +3,7 @@ package transcode
 import (
 	"bytes"
 	"compress/flate"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -31,7 +32,7 @@ func convert(t testing.TB, from, to dicom.UID, data []byte) []byte {
 }
 
 func tryConvert(from, to dicom.UID, in io.Reader) ([]byte, error) {
-	r, err := New(from, to, in)
+	r, err := New(context.Background(), nil, from, to, in)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +243,7 @@ func TestWhatIsNotConvertedIsSaid(t *testing.T) {
 		if test.from == deflated {
 			in = strings.NewReader("\x03\x00") // nothing, deflated (RFC 1951 3.2.6)
 		}
-		_, err := New(test.from, test.to, in)
+		_, err := New(t.Context(), nil, test.from, test.to, in)
 		if Can(test.from, test.to) != test.can || (err == nil) != test.can {
 			t.Errorf("%s to %s: %v, %v", test.from, test.to, Can(test.from, test.to), err)
 		}
@@ -256,7 +257,7 @@ func TestWhatIsNotConvertedIsSaid(t *testing.T) {
 func TestClose(t *testing.T) {
 	in := append(bytes.Clone(golden[explicit][:len(golden[explicit])-16]), "\xE0\x7F\x10\x00OW\x00\x00\x00\x00\x40\x00"...)
 	in = append(in, make([]byte, 4<<20)...)
-	r, err := New(explicit, implicit, bytes.NewReader(in))
+	r, err := New(t.Context(), nil, explicit, implicit, bytes.NewReader(in))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +301,7 @@ func TestWhatIsLeftOutIsBounded(t *testing.T) {
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(deflated, implicit, &b); err == nil {
+	if _, err := New(t.Context(), nil, deflated, implicit, &b); err == nil {
 		t.Error("is converted to nothing")
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"dcmgate/dicom"
+	"dcmgate/pixel"
 	"dcmgate/transcode"
 )
 
@@ -22,8 +23,12 @@ var fallbacks = []dicom.UID{dicom.ExplicitVRLittleEndian, dicom.ImplicitVRLittle
 // converts nothing.
 type Converter struct {
 	log         *slog.Logger
+	budget      *transcode.Budget
 	conversions *prometheus.CounterVec
 }
+
+// maxFrames bounds the frames that are decoded at once for all pumps, in bytes: one of the largest and its components.
+const maxFrames = 2 * pixel.MaxFrame
 
 // The results of a conversion, which are labels.
 const (
@@ -33,7 +38,7 @@ const (
 
 // NewConverter makes a converter. There can be one to a registerer, which may be nil.
 func NewConverter(registerer prometheus.Registerer, log *slog.Logger) *Converter {
-	return &Converter{log: log, conversions: promauto.With(registerer).NewCounterVec(prometheus.CounterOpts{
+	return &Converter{log: log, budget: transcode.NewBudget(maxFrames), conversions: promauto.With(registerer).NewCounterVec(prometheus.CounterOpts{
 		Name: "dcmgate_conversions_total",
 		Help: "Instances converted to another transfer syntax to be sent, by UID of the stored and the sent one and by result: converted, or failed.",
 	}, []string{"from", "to", "result"})}
@@ -71,11 +76,12 @@ func (e *ConversionError) Error() string { return e.Err.Error() }
 // Unwrap returns the error of the conversion.
 func (e *ConversionError) Unwrap() error { return e.Err }
 
-// open begins the conversion of an item's payload. What cannot be converted shows here as a rule, before anything is sent.
-func (c *Converter) open(item *Item, to dicom.UID, payload io.ReadCloser) (io.ReadCloser, error) {
+// open begins the conversion of an item's payload, which ends with ctx. What cannot be converted shows here as a rule, before
+// anything is sent.
+func (c *Converter) open(ctx context.Context, item *Item, to dicom.UID, payload io.ReadCloser) (io.ReadCloser, error) {
 	v := &conversion{converter: c, item: item, to: to, source: source{ReadCloser: payload}}
 	var err error
-	if v.reader, err = transcode.New(item.TransferSyntaxUID, to, &v.source); err != nil {
+	if v.reader, err = transcode.New(ctx, c.budget, item.TransferSyntaxUID, to, &v.source); err != nil {
 		err = v.failed(err)
 		_ = payload.Close() // only read from
 		return nil, err
@@ -88,8 +94,8 @@ const maxWhole = 4 << 20
 
 // openWhole is open for an instance that has to be converted to its end before any of it is sent. One that is longer than
 // maxWhole is converted twice. The first time ends when stop is closed.
-func (c *Converter) openWhole(item *Item, to dicom.UID, payload io.ReadCloser, stop <-chan struct{}) (io.ReadCloser, error) {
-	first, err := c.open(item, to, payload)
+func (c *Converter) openWhole(ctx context.Context, item *Item, to dicom.UID, payload io.ReadCloser, stop <-chan struct{}) (io.ReadCloser, error) {
+	first, err := c.open(ctx, item, to, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +109,7 @@ func (c *Converter) openWhole(item *Item, to dicom.UID, payload io.ReadCloser, s
 	if payload, err = item.Open(); err != nil {
 		return nil, err
 	}
-	again, err := c.open(item, to, payload)
+	again, err := c.open(ctx, item, to, payload)
 	if err == nil {
 		again.(*conversion).counted = true
 	}
@@ -163,10 +169,13 @@ func (v *conversion) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// failed makes the error of the payload, and counts it if the conversion is at fault.
+// failed makes the error of the payload, and counts it if the conversion is at fault, which it is not when it was ended.
 func (v *conversion) failed(err error) error {
 	if v.source.err != nil {
 		return v.source.err
+	}
+	if errors.Is(err, context.Canceled) {
+		return err
 	}
 	v.converter.count(v.item.Pair, v.to, unconverted)
 	v.converter.log.Warn("instance cannot be converted", "sop_instance_uid", v.item.SOPInstanceUID, "sop_class", v.item.SOPClassUID,

@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -198,7 +199,7 @@ func (s *session) take() bool {
 	}
 	if s.next, err = s.open(item, contextID, to); err != nil {
 		s.next = nil
-		s.Source.Done(item, Outcome{Kind: LocalError, Err: err})
+		s.Source.Done(item, unsent(err))
 		return true
 	}
 	s.lend(s.next)
@@ -218,8 +219,16 @@ func (s *session) prefetch() {
 		return
 	}
 	if err := s.next.readAhead(); err != nil {
-		s.drop(Outcome{Kind: LocalError, Err: err})
+		s.drop(unsent(err))
 	}
+}
+
+// unsent is the outcome of an item that cannot be read, or whose conversion the end of the run has ended.
+func unsent(err error) Outcome {
+	if errors.Is(err, context.Canceled) {
+		return Outcome{Kind: NotSent, Err: err}
+	}
+	return Outcome{Kind: LocalError, Err: err}
 }
 
 // lend gives the item the session's buffer. One is enough: the item taken
@@ -282,7 +291,7 @@ func (s *session) start() error {
 // telling the instance's own trouble from the association's.
 func (s *session) startFailed(p *prepared, err error) error {
 	_ = s.Association.Abort() // it may be in the middle of a message
-	if p.err != nil {
+	if p.err != nil && !errors.Is(p.err, context.Canceled) {
 		err = fmt.Errorf("read instance %s: %w", p.item.SOPInstanceUID, p.err)
 		s.Source.Done(p.item, Outcome{Kind: LocalError, Err: err})
 		return &LocalAbortError{err}

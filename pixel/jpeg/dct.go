@@ -87,6 +87,9 @@ func sumBlocks[T sample](parts []blocks[T]) (n int) {
 func decodeMCUs[T sample](d *Decoder, r *bitReader, parts []blocks[T], across, down int) error {
 	restarts := newIntervals(d.restartInterval)
 	for y := range down {
+		if err := d.ctx.Err(); err != nil {
+			return err
+		}
 		for x := range across {
 			begins, err := restarts.due(d, r)
 			if err != nil {

@@ -1,6 +1,9 @@
 package jpeg
 
-import "fmt"
+import (
+	"context"
+	"fmt"
+)
 
 // Format is what a frame has to be, and where its samples go.
 type Format struct {
@@ -31,6 +34,7 @@ func (f Format) check() error {
 // A Decoder decodes frames one after the other and keeps its memory for the next. The zero value is ready. It is for one
 // goroutine.
 type Decoder struct {
+	ctx  context.Context // of the frame; asked once a row
 	data []byte
 	want Format
 	out  []byte
@@ -53,27 +57,27 @@ type quantizationTable struct {
 
 // Decode decodes one frame, from SOI on, into dst, of which it needs want.Size() bytes. The frame has to be complete; what
 // follows its last scan is not looked at. A frame that is not what want says, or whose precision does not fit its samples, is
-// refused. Errors are *FormatError and *UnsupportedError; dst is then worth nothing.
-func (d *Decoder) Decode(dst, frame []byte, want Format) error {
+// refused. Errors are *FormatError, *UnsupportedError and that of ctx, which is heeded between rows; dst is then worth nothing.
+func (d *Decoder) Decode(ctx context.Context, dst, frame []byte, want Format) error {
 	if err := want.check(); err != nil {
 		return err
 	}
 	if len(dst) < want.Size() {
 		return fmt.Errorf("jpeg: %d bytes for a frame of %d", len(dst), want.Size())
 	}
-	d.reset(frame, want, dst)
-	defer d.reset(nil, Format{}, nil)
+	d.reset(ctx, frame, want, dst)
+	defer d.reset(nil, nil, Format{}, nil)
 	if err := d.parse(); err != nil {
 		return err
 	}
-	if !d.frame.lossless() {
-		d.output()
+	if d.frame.lossless() {
+		return nil
 	}
-	return nil
+	return d.output()
 }
 
-func (d *Decoder) reset(data []byte, want Format, out []byte) {
-	d.data, d.want, d.out = data, want, out
+func (d *Decoder) reset(ctx context.Context, data []byte, want Format, out []byte) {
+	d.ctx, d.data, d.want, d.out = ctx, data, want, out
 	d.frame, d.restartInterval, d.tables = frame{}, 0, 0
 	for i := range d.quantization {
 		d.quantization[i].defined = false
@@ -108,12 +112,11 @@ func (d *Decoder) decodeScan(s scan, pos int) (int, error) {
 	return r.pos, err
 }
 
-func (d *Decoder) output() {
+func (d *Decoder) output() error {
 	if d.frame.precision == 8 {
-		write(d, &d.dct8)
-	} else {
-		write(d, &d.dct16)
+		return write(d, &d.dct8)
 	}
+	return write(d, &d.dct16)
 }
 
 // intervals counts the MCUs of a scan and reads the restart markers between its intervals.

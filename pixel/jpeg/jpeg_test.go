@@ -78,7 +78,7 @@ func checkLossless(t *testing.T, e *encoder) {
 	var d Decoder
 	for _, f := range []Format{by, plane} {
 		out := make([]byte, f.Size())
-		if err := d.Decode(out, data, f); err != nil {
+		if err := d.Decode(t.Context(), out, data, f); err != nil {
 			t.Fatalf("%d rows, %d columns, selection %d, %d bits, scans %v, restart %d: %v", e.rows, e.columns, e.selection, e.precision, e.scans, e.restartRows, err)
 		}
 		for c, samples := range e.samples {
@@ -205,7 +205,7 @@ func TestBaseline(t *testing.T) {
 			f := interleaved(rows, columns, test.samples, 1)
 			f.RGB = test.samples == 3
 			got := make([]byte, f.Size())
-			if err := new(Decoder).Decode(got, data, f); err != nil {
+			if err := new(Decoder).Decode(t.Context(), got, data, f); err != nil {
 				t.Fatalf("%v, %d samples: %v", size, test.samples, err)
 			}
 			for i := range rows * columns {
@@ -234,11 +234,11 @@ func TestRestartOfADCTScan(t *testing.T) {
 		[]byte{0b0_100_0_111, 0xFF, markerRST0, 0b0_100_0_111, 0xFF, markerEOI})
 	f := interleaved(8, 16, 1, 1)
 	got := make([]byte, f.Size())
-	if err := new(Decoder).Decode(got, data, f); err != nil || !bytes.Equal(got, bytes.Repeat([]byte{136}, 128)) {
+	if err := new(Decoder).Decode(t.Context(), got, data, f); err != nil || !bytes.Equal(got, bytes.Repeat([]byte{136}, 128)) {
 		t.Errorf("%v, %v", got, err)
 	}
 	data[len(data)-4]++ // RST1 in place of RST0
-	if err := new(Decoder).Decode(got, data, f); err == nil {
+	if err := new(Decoder).Decode(t.Context(), got, data, f); err == nil {
 		t.Error("a restart marker out of turn is accepted")
 	}
 }
@@ -315,12 +315,12 @@ func TestCutFramesAreRefused(t *testing.T) {
 	for name, data := range sampleFrames(t) {
 		f := formatOf(name)
 		out := make([]byte, f.Size())
-		if err := d.Decode(out, data, f); err != nil {
+		if err := d.Decode(t.Context(), out, data, f); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 		for n := range len(data) - 2 { // without EOI nothing is missing
 			var malformed *FormatError
-			if err := d.Decode(out, data[:n], f); !errors.As(err, &malformed) {
+			if err := d.Decode(t.Context(), out, data[:n], f); !errors.As(err, &malformed) {
 				t.Fatalf("%s, %d of %d bytes: %v", name, n, len(data), err)
 			}
 		}
@@ -367,15 +367,15 @@ func TestHostileFramesAreRefused(t *testing.T) {
 	} {
 		var malformed *FormatError
 		var unsupported *UnsupportedError
-		err := new(Decoder).Decode(make([]byte, 4), test.data, interleaved(2, 2, 1, 1))
+		err := new(Decoder).Decode(t.Context(), make([]byte, 4), test.data, interleaved(2, 2, 1, 1))
 		if test.unsupported && !errors.As(err, &unsupported) || !test.unsupported && !errors.As(err, &malformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := new(Decoder).Decode(make([]byte, 4), good, interleaved(2, 2, 1, 1)); err != nil {
+	if err := new(Decoder).Decode(t.Context(), make([]byte, 4), good, interleaved(2, 2, 1, 1)); err != nil {
 		t.Error(err)
 	}
-	if err := new(Decoder).Decode(make([]byte, 3), good, interleaved(2, 2, 1, 1)); err == nil {
+	if err := new(Decoder).Decode(t.Context(), make([]byte, 3), good, interleaved(2, 2, 1, 1)); err == nil {
 		t.Error("a frame of 4 bytes fits 3")
 	}
 }
@@ -393,9 +393,9 @@ func FuzzDecode(f *testing.F) {
 		out := make([]byte, want.Size()+1)
 		out[want.Size()] = 0xA5
 		var d Decoder
-		if err := d.Decode(out[:want.Size()], data, want); err == nil {
+		if err := d.Decode(t.Context(), out[:want.Size()], data, want); err == nil {
 			again := make([]byte, want.Size())
-			if err := d.Decode(again, data, want); err != nil || !bytes.Equal(again, out[:want.Size()]) {
+			if err := d.Decode(t.Context(), again, data, want); err != nil || !bytes.Equal(again, out[:want.Size()]) {
 				t.Errorf("the second time: %v", err)
 			}
 		}

@@ -25,6 +25,9 @@ func (d *Decoder) losslessScan(s scan, r *bitReader) error {
 	}
 	restarts := newIntervals(d.restartInterval / columns)
 	for y := range d.frame.rows {
+		if err := d.ctx.Err(); err != nil {
+			return err
+		}
 		begins, err := restarts.due(d, r)
 		if err != nil {
 			return err

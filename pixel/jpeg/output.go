@@ -3,12 +3,15 @@ package jpeg
 import "encoding/binary"
 
 // write brings the components to full size, row by row, and writes them to the result.
-func write[T sample](d *Decoder, t *dct[T]) {
+func write[T sample](d *Decoder, t *dct[T]) error {
 	f := &d.frame
 	for i := range f.components {
 		t.lines[i] = resize(t.lines[i], f.columns+8) // upsampling writes some more
 	}
 	for y := range f.rows {
+		if err := d.ctx.Err(); err != nil {
+			return err
+		}
 		for i := range f.components {
 			t.line(f, i, y)
 		}
@@ -19,6 +22,7 @@ func write[T sample](d *Decoder, t *dct[T]) {
 			storeLine(d, t.lines[i][:f.columns], i, y)
 		}
 	}
+	return nil
 }
 
 // line makes row y of a component at full width. Chroma that was halved horizontally is filtered if there are more than two

@@ -6,6 +6,7 @@
 package rle
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 )
@@ -51,8 +52,9 @@ func (e *FormatError) Error() string {
 }
 
 // Decode decodes one frame into dst, of which it needs l.Size() bytes. What a segment has beyond the pixels of the frame is
-// not looked at: its padding. Errors are *FormatError; dst is then worth nothing.
-func Decode(dst, frame []byte, l Layout) error {
+// not looked at: its padding. Errors are *FormatError and that of ctx, which is heeded between segments; dst is then worth
+// nothing.
+func Decode(ctx context.Context, dst, frame []byte, l Layout) error {
 	if l.Pixels < 1 || l.Samples < 1 || l.SampleBytes < 1 || l.Samples*l.SampleBytes > maxSegments {
 		return fmt.Errorf("rle: no such layout: %+v", l)
 	}
@@ -64,6 +66,9 @@ func Decode(dst, frame []byte, l Layout) error {
 		return err
 	}
 	for i, s := range segments {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
 		at, stride := l.place(i)
 		if reason := unpack(dst[at:], s, l.Pixels, stride); reason != "" {
 			return &FormatError{i + 1, reason}

@@ -2,6 +2,7 @@ package rle
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"testing"
@@ -61,13 +62,21 @@ func TestSegmentsGoWhereTheirBytesBelong(t *testing.T) {
 	byPlane := []byte{0x12, 0x11, 0x22, 0x21, 0x14, 0x13, 0x24, 0x13}
 	for plane, want := range map[bool][]byte{false: want, true: byPlane} {
 		got := make([]byte, 8)
-		if err := Decode(got, frame, Layout{Pixels: 2, Samples: 2, SampleBytes: 2, ByPlane: plane}); err != nil || !bytes.Equal(got, want) {
+		if err := Decode(t.Context(), got, frame, Layout{Pixels: 2, Samples: 2, SampleBytes: 2, ByPlane: plane}); err != nil || !bytes.Equal(got, want) {
 			t.Errorf("by plane %v: % x, %v; want % x", plane, got, err, want)
 		}
 	}
 }
 
 // PS3.5 G.3.2: n from 0 to 127 are n+1 literal bytes, -1 to -127 repeat a byte 1-n times, -128 says nothing.
+func TestDecodingEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := Decode(ctx, make([]byte, 2), frameOf(pack([]byte{1, 2})), Layout{Pixels: 2, Samples: 1, SampleBytes: 1}); err != context.Canceled {
+		t.Error(err)
+	}
+}
+
 func TestUnpack(t *testing.T) {
 	long := bytes.Repeat([]byte{7}, 128)
 	for name, test := range map[string]struct{ packed, want []byte }{
@@ -81,7 +90,7 @@ func TestUnpack(t *testing.T) {
 		"a run after the next": {[]byte{0xFF, 1, 1, 2, 3, 0xFF, 4}, []byte{1, 1, 2, 3, 4, 4}},
 	} {
 		got := make([]byte, len(test.want))
-		if err := Decode(got, frameOf(test.packed), Layout{Pixels: len(got), Samples: 1, SampleBytes: 1}); err != nil || !bytes.Equal(got, test.want) {
+		if err := Decode(t.Context(), got, frameOf(test.packed), Layout{Pixels: len(got), Samples: 1, SampleBytes: 1}); err != nil || !bytes.Equal(got, test.want) {
 			t.Errorf("%s: % x, %v", name, got, err)
 		}
 	}
@@ -111,12 +120,12 @@ func TestHostileFramesAreRefused(t *testing.T) {
 		"minus 128 to the end":   frameOf(bytes.Repeat([]byte{128}, 50)),
 	} {
 		var malformed *FormatError
-		if err := Decode(make([]byte, 4), frame, Layout{Pixels: 4, Samples: 1, SampleBytes: 1}); !errors.As(err, &malformed) {
+		if err := Decode(t.Context(), make([]byte, 4), frame, Layout{Pixels: 4, Samples: 1, SampleBytes: 1}); !errors.As(err, &malformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for _, l := range []Layout{{}, {Pixels: 1, Samples: 2, SampleBytes: 8}, {Pixels: 5, Samples: 1, SampleBytes: 1}} {
-		if err := Decode(make([]byte, 4), good, l); err == nil {
+		if err := Decode(t.Context(), make([]byte, 4), good, l); err == nil {
 			t.Errorf("%+v is accepted", l)
 		}
 	}
@@ -134,9 +143,9 @@ func FuzzDecode(f *testing.F) {
 		}
 		data = data[:l.Size()]
 		got := make([]byte, l.Size())
-		if err := Decode(got, encode(data, l), l); err != nil || !bytes.Equal(got, data) {
+		if err := Decode(t.Context(), got, encode(data, l), l); err != nil || !bytes.Equal(got, data) {
 			t.Errorf("%+v: %v", l, err)
 		}
-		_ = Decode(got, data, l) // whatever it is, it must not panic
+		_ = Decode(t.Context(), got, data, l) // whatever it is, it must not panic
 	})
 }

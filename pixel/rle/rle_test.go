@@ -68,7 +68,6 @@ func TestSegmentsGoWhereTheirBytesBelong(t *testing.T) {
 	}
 }
 
-// PS3.5 G.3.2: n from 0 to 127 are n+1 literal bytes, -1 to -127 repeat a byte 1-n times, -128 says nothing.
 func TestDecodingEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -77,6 +76,7 @@ func TestDecodingEndsWithItsContext(t *testing.T) {
 	}
 }
 
+// PS3.5 G.3.2: n from 0 to 127 are n+1 literal bytes, -1 to -127 repeat a byte 1-n times, -128 says nothing.
 func TestUnpack(t *testing.T) {
 	long := bytes.Repeat([]byte{7}, 128)
 	for name, test := range map[string]struct{ packed, want []byte }{

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,7 +67,7 @@ type modality struct {
 	results []*Result
 	refuse  error
 	answer  chan struct{} // a token for each answer, if not nil
-	mayCall bool
+	mayCall atomic.Bool
 	at      string
 }
 
@@ -98,14 +99,14 @@ func (m *modality) refusing(err error) {
 func newSite(t *testing.T, dir string, change func(*KeeperOptions)) *site {
 	t.Helper()
 	s := &site{T: t, spool: openSpool(t, dir)}
-	s.mayCall = true
+	s.mayCall.Store(true)
 	s.at = serveOn(t, dimse.Mux{dimse.NEventReportRQ: Reports(s.take)}, func(rq *dimse.AssociationRequest) []pdu.RoleSelection {
 		return GrantRoles(rq.RQ.RoleSelections, false, true)
 	})
 	o := KeeperOptions{Store: s.spool, AETitle: "GATE", SameAssociation: 50 * time.Millisecond,
 		RetryInitial: 20 * time.Millisecond, RetryMax: 100 * time.Millisecond,
 		Dial: func(string) Dial {
-			if !s.mayCall {
+			if !s.mayCall.Load() {
 				return nil
 			}
 			return func(ctx context.Context, p dimse.Proposal) (*dimse.Association, error) {
@@ -413,7 +414,7 @@ func TestReportsAfterARestart(t *testing.T) {
 func TestGivesUp(t *testing.T) {
 	t.Run("without an address", func(t *testing.T) {
 		s := newSite(t, t.TempDir(), nil)
-		s.mayCall = false
+		s.mayCall.Store(false)
 		s.mustAsk("1.1", false, Reference{ct, "1.2.3"})
 		s.over()
 	})

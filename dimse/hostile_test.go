@@ -881,11 +881,11 @@ func TestSubOperationsKeepAGetAlive(t *testing.T) {
 	object := synth.NewTemplate(2000, 3).Object(1, 1, 1)
 	service := ServiceFunc(func(ctx context.Context, w ResponseWriter, rq *Request) {
 		_, _ = io.Copy(io.Discard, rq.Data)
-		for range 4 {
+		for range 5 {
 			if _, err := rq.Association.Store(ctx, storeRequest(storeContext, object)); err != nil {
 				t.Error(err)
 			}
-			time.Sleep(60 * time.Millisecond)
+			time.Sleep(200 * time.Millisecond)
 		}
 		if rq.Command.MessageID == 1 {
 			_ = w.Respond(Command{Status: StatusSuccess}, nil)
@@ -895,7 +895,7 @@ func TestSubOperationsKeepAGetAlive(t *testing.T) {
 	})
 	_, address := serve(t, acceptAll(service), ServerOptions{})
 	a := dial(t, address, func(d *Dialer, p *Proposal) {
-		d.DIMSETimeout = 150 * time.Millisecond
+		d.DIMSETimeout = 700 * time.Millisecond
 		p.Contexts = contexts(dicom.VerificationSOPClass, ctImage, studyRootFind)
 		p.RoleSelections = []pdu.RoleSelection{{SOPClassUID: string(ctImage), SCP: true}}
 		p.Service = newSink().mux()

@@ -240,7 +240,7 @@ func Dcmqrscp(t testing.TB, movable map[string]string, env ...string) *Peer {
 	config := filepath.Join(t.TempDir(), "dcmqrscp.cfg")
 	_, port, _ := strings.Cut(peer.Address, ":")
 	text := fmt.Sprintf("NetworkTCPPort = %s\nMaxPDUSize = 131072\nMaxAssociations = 16\nHostTable BEGIN\n%sHostTable END\nVendorTable BEGIN\nVendorTable END\n"+
-		"AETable BEGIN\n%s %s RW (1000, 100000mb) ANY\nAETable END\n", port, hosts.String(), peer.AETitle, peer.Dir)
+		"AETable BEGIN\n%s %s RW (100000, 100000mb) ANY\nAETable END\n", port, hosts.String(), peer.AETitle, peer.Dir)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package peers
 import (
 	"bytes"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -51,10 +50,10 @@ func BenchmarkFind(b *testing.B) {
 		fillPeer(b, peer, 10_000)
 		find(b, peer, 10_000)
 	})
-	b.Run("dcmqrscp/studies=2000", func(b *testing.B) { // its index file holds few more
-		peer := dcmqrscp(b)
-		fillPeer(b, peer, 2000)
-		find(b, peer, 2000)
+	b.Run("dcmqrscp/studies-400", func(b *testing.B) { // it deletes the oldest of more than some 500, and its configuration no = in a path
+		peer := peertest.Dcmqrscp(b, map[string]string{"NOBODY": "127.0.0.1:9"}, noDelay...) // it wants a host
+		fillPeer(b, peer, 400)
+		find(b, peer, 400)
 	})
 }
 
@@ -80,23 +79,6 @@ func indexed(b *testing.B, n int) *peertest.Peer {
 		b.Fatal(err)
 	}
 	peer.Process = peertest.Start(b, nil, binary, "serve", "--config", config)
-	peer.Listening(b, peer.Address)
-	return peer
-}
-
-// dcmqrscp starts DCMTK's archive.
-func dcmqrscp(b *testing.B) *peertest.Peer {
-	b.Helper()
-	program := peertest.Require(b, "dcmqrscp")
-	peer := &peertest.Peer{AETitle: "QR", Address: peertest.Address(b), Dir: b.TempDir()}
-	_, port, _ := net.SplitHostPort(peer.Address)
-	config := filepath.Join(b.TempDir(), "dcmqrscp.cfg")
-	text := fmt.Sprintf("NetworkTCPPort = %s\nMaxPDUSize = 131072\nMaxAssociations = 16\nHostTable BEGIN\nHostTable END\nVendorTable BEGIN\nVendorTable END\n"+
-		"AETable BEGIN\nQR %s RW (100000, 100000mb) ANY\nAETable END\n", port, peer.Dir)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	peer.Process = peertest.Start(b, noDelay, program, "-c", config, port)
 	peer.Listening(b, peer.Address)
 	return peer
 }

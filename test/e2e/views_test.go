@@ -92,6 +92,9 @@ rows: {complete_after: 1s, files: {export: %q}}
 		out, err := d.Query("cloud", "read-secret", "SELECT COUNT(*) FROM v_studyinfo WHERE complete = 0")
 		return err == nil && strings.TrimSpace(out) == "0"
 	})
+	peertest.Eventually(t, 20*time.Second, "it is in the other database, too", func() bool { // each looks by itself for what is quiet
+		return slices.EqualFunc(exportRows(t, g, "local", "V_StudyInfo"), exportRows(t, g, "cloud", "V_StudyInfo"), slices.Equal[[]string])
+	})
 	for _, view := range []string{"V_StudyInfo", "V_DocImage"} {
 		local, cloud := exportRows(t, g, "local", view), exportRows(t, g, "cloud", view)
 		if len(local) == 0 || !slices.EqualFunc(local, cloud, slices.Equal[[]string]) {

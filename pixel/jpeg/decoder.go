@@ -66,7 +66,7 @@ func (d *Decoder) Decode(ctx context.Context, dst, frame []byte, want Format) er
 		return fmt.Errorf("jpeg: %d bytes for a frame of %d", len(dst), want.Size())
 	}
 	d.reset(ctx, frame, want, dst)
-	defer d.reset(nil, nil, Format{}, nil)
+	defer d.reset(context.Background(), nil, Format{}, nil)
 	if err := d.parse(); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -231,5 +232,37 @@ func removeAll(t testing.TB, files []string) {
 		if err := os.Remove(f); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Orthanc has what it found moved to itself.
+func TestOrthancRetrieves(t *testing.T) {
+	orthanc := peertest.Orthanc(t, nil, nil, nil)
+	g := mover(t, map[string]string{"ORTHANC": orthanc.Address})
+	host, port, _ := strings.Cut(g.address, ":")
+	orthanc.REST(t, "PUT", "/modalities/DCMGATE", fmt.Sprintf(`{"AET": "DCMGATE", "Host": %q, "Port": %s}`, host, port))
+	var made struct{ Path string }
+	query := `{"Level": "Study", "Query": {"StudyInstanceUID": "1.2.3.1"}}`
+	if err := json.Unmarshal(orthanc.REST(t, "POST", "/modalities/DCMGATE/query", query), &made); err != nil {
+		t.Fatal(err)
+	}
+	orthanc.REST(t, "POST", made.Path+"/retrieve", `{"TargetAet": "ORTHANC", "Synchronous": true}`)
+	var want, got []string
+	for _, i := range images {
+		if i.study == "1.2.3.1" {
+			want = append(want, i.sop)
+		}
+	}
+	var stored []string
+	if err := json.Unmarshal(orthanc.REST(t, "GET", "/instances", ""), &stored); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range stored {
+		got = append(got, strings.TrimRight(string(orthanc.REST(t, "GET", "/instances/"+id+"/content/0008-0018", "")), "\x00 "))
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if len(want) == 0 || !slices.Equal(got, want) {
+		t.Errorf("Orthanc got %q, want %q", got, want)
 	}
 }

@@ -16,7 +16,7 @@ func TestGenerateIndex(t *testing.T) {
 	dir := os.Getenv("DCMGATE_GENERATE_DIR")
 	n, err := strconv.Atoi(os.Getenv("DCMGATE_GENERATE_STUDIES"))
 	if dir == "" || err != nil {
-		t.Skip("test/peers asks for it")
+		t.Skip("no test of its own: BenchmarkFind of test/peers runs it with DCMGATE_GENERATE_DIR")
 	}
 	s := openSpool(t, dir, Options{ReserveBytes: -1, MinFree: -1})
 	const batch = 500

@@ -165,7 +165,7 @@ func valuesComeThrough(t *testing.T, source *Source, d *peertest.Database) {
 // outagesLoseNothing stops the server in the middle of a load.
 func outagesLoseNothing(t *testing.T, source *Source, d *peertest.Database) {
 	if d == nil {
-		t.Skip("there is no server")
+		t.Skip("SQLite is a file: no server that could stop")
 	}
 	s := openSpool(t, spool.Options{})
 	set := settings()

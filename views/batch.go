@@ -13,9 +13,9 @@ import (
 type batch struct {
 	studies []Row
 	images  []Row
-	evicted []*spool.Instance // whose files go
-	lost    []string          // keys of studies that were evicted before they were published, if they were not
-	arrived []time.Time       // of the instances, for the lag
+	evicted []*spool.Instance     // whose files go
+	gone    [len(tables)][]string // by tables: keys of what was evicted, lost if it has no row yet
+	arrived []time.Time           // of the instances, for the lag
 }
 
 // studiesAtOnce bounds the studies that are asked for in one query of the spool.
@@ -56,6 +56,9 @@ func (s *session) gather(ctx context.Context, changes []spool.Change) (*batch, e
 		}
 		if err := s.gatherImage(ctx, b, &in); err != nil {
 			return nil, err
+		}
+		if s.o.Files != nil && c.Kind != spool.ChangeEvicted && in.State != spool.InstanceStored {
+			b.gone[1] = append(b.gone[1], imageKey(&in))
 		}
 	}
 	return b, s.gatherStudies(ctx, b, touched)
@@ -121,7 +124,7 @@ func (s *session) gatherSome(ctx context.Context, b *batch, uids []dicom.UID) er
 	}
 	for _, uid := range uids {
 		if !found[uid] {
-			b.lost = append(b.lost, rowKey(uid))
+			b.gone[0] = append(b.gone[0], rowKey(uid))
 		}
 	}
 	return nil
@@ -146,7 +149,7 @@ func (s *session) commit(ctx context.Context, b *batch, move func(*state)) error
 			return err
 		}
 	}
-	lost := 0
+	var lost [len(tables)]int
 	err := s.update(ctx, func(w *writer) error {
 		if err := w.put(studies, b.studies, s.o.Settings.Hold); err != nil {
 			return err
@@ -159,17 +162,20 @@ func (s *session) commit(ctx context.Context, b *batch, move func(*state)) error
 				return err
 			}
 		}
-		n, err := w.absent(b.lost)
-		lost = n
+		for i, t := range tables {
+			var err error
+			if lost[i], err = w.absent(t, b.gone[i]); err != nil {
+				return err
+			}
+		}
 		move(&w.state)
-		return err
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if lost > 0 {
-		s.metrics.lost.Add(float64(lost))
-		s.log.Warn("studies were evicted before they were published", "studies", lost)
+	if s.metrics.lose(lost) {
+		s.log.Warn("evicted before it was published", "studies", lost[0], "images", lost[1])
 	}
 	for _, in := range b.evicted {
 		if err := s.o.Files.Remove(in); err != nil {

@@ -33,12 +33,13 @@ func (w *writer) evict(in *spool.Instance) error {
 	return err
 }
 
-// absent counts the studies that have no row.
-func (w *writer) absent(keys []string) (int, error) {
+// absent counts the keys, of which one may be there several times, that have no row.
+func (w *writer) absent(t *table, keys []string) (int, error) {
 	rows := make([]Row, len(keys))
 	for i, key := range keys {
 		rows[i].Key = key
 	}
-	there, err := w.known(studies, rows)
-	return len(keys) - len(there), err
+	rows = lastOfEach(rows)
+	there, err := w.known(t, rows)
+	return len(rows) - len(there), err
 }

@@ -15,7 +15,7 @@ type instruments struct {
 	changed *prometheus.CounterVec
 	lacking *prometheus.GaugeVec
 	lag     prometheus.Observer
-	lost    prometheus.Counter
+	lost    *prometheus.CounterVec
 }
 
 // shared returns the collector that another publisher has registered already.
@@ -53,10 +53,11 @@ func newInstruments(registry prometheus.Registerer, name string) *instruments {
 		Help: "Seconds from the reception of an instance to its visible row, by database.",
 	}, []string{"database"})).WithLabelValues(name)
 	m.lost = shared(registry, factory.NewCounterVec(prometheus.CounterOpts{
-		Name: "dcmgate_views_lost_total", Help: "Studies that were evicted before they could be published, by database.",
-	}, []string{"database"})).WithLabelValues(name)
+		Name: "dcmgate_views_lost_total", Help: "Studies (V_StudyInfo) and images (V_DocImage) that were evicted before they could be published, by database and view.",
+	}, []string{"database", "view"}))
 	for _, t := range tables {
 		m.changed.WithLabelValues(name, t.view.Name)
+		m.lost.WithLabelValues(name, t.view.Name)
 	}
 	return m
 }
@@ -64,4 +65,13 @@ func newInstruments(registry prometheus.Registerer, name string) *instruments {
 func (m *instruments) rows(w written) {
 	m.changed.WithLabelValues(m.name, StudyInfo.Name).Add(float64(w.study))
 	m.changed.WithLabelValues(m.name, DocImage.Name).Add(float64(w.image))
+}
+
+// lose counts by tables what has no row and will have none; it tells whether there was any.
+func (m *instruments) lose(lost [len(tables)]int) (any bool) {
+	for i, t := range tables {
+		m.lost.WithLabelValues(m.name, t.view.Name).Add(float64(lost[i]))
+		any = any || lost[i] > 0
+	}
+	return any
 }

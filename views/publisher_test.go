@@ -2,9 +2,13 @@ package views
 
 import (
 	"reflect"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"dcmgate/internal/peertest"
 	"dcmgate/spool"
@@ -186,6 +190,48 @@ func TestEvictedInstancesKeepTheirRows(t *testing.T) {
 		if err := p.Rebuild(t.Context(), nil); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestWhatWasEvictedFirstIsCounted: three images of two studies go before a database is there.
+func TestWhatWasEvictedFirstIsCounted(t *testing.T) {
+	now := time.Now()
+	dir := t.TempDir()
+	o := spool.Options{SegmentSize: 16 << 20, AllocateStep: 1 << 20, ReserveBytes: -1, MinFree: -1, Now: func() time.Time { return now }}
+	s, err := spool.Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, at := range [][2]int{{1, 1}, {1, 2}, {2, 1}} {
+		store(t, s, image(at[0], 1, at[1]))
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(48 * time.Hour)
+	o.Retention = time.Hour
+	if s, err = spool.Open(dir, o); err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	peertest.Eventually(t, 10*time.Second, "all are evicted", func() bool { return s.Stats().Evicted == 3 })
+
+	// The database has seen the begin of this spool, so that there is nothing to publish anew.
+	source := sqliteFile(t)
+	empty := openSpool(t, spool.Options{})
+	p, stop := runPublisher(t, Options{Source: source, Spool: empty, Settings: settings()})
+	caughtUp(t, empty, p)
+	stop()
+	registry := prometheus.NewRegistry()
+	p, _ = runPublisher(t, Options{Source: source, Spool: s, Settings: settings(), Files: Address("/i/{id}"), Registerer: registry})
+	caughtUp(t, s, p)
+	const want = `# HELP dcmgate_views_lost_total Studies (V_StudyInfo) and images (V_DocImage) that were evicted before they could be published, by database and view.
+# TYPE dcmgate_views_lost_total counter
+dcmgate_views_lost_total{database="test",view="V_DocImage"} 3
+dcmgate_views_lost_total{database="test",view="V_StudyInfo"} 2
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "dcmgate_views_lost_total"); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -53,7 +53,7 @@ var (
 		name: imageTable, view: DocImage, extra: append(slices.Clone(extra), fileState),
 		indexes: [][]string{{"ChangeSeq"}, {"StudyTime"}, {"StudyInstanceUID"}, {"Held"}},
 	}
-	tables = []*table{studies, images}
+	tables = [...]*table{studies, images}
 )
 
 // published are the columns of the view.

@@ -174,7 +174,7 @@ func survey(ctx context.Context, d *dialect, db *sql.DB) (list []Lacking, err er
 
 // find names some of the rows.
 func (l *Lacking) find(ctx context.Context, d *dialect, db *sql.DB) error {
-	t := tables[slices.IndexFunc(tables, func(t *table) bool { return t.view.Name == l.View })]
+	t := tables[slices.IndexFunc(tables[:], func(t *table) bool { return t.view.Name == l.View })]
 	rows, err := db.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s = %s AND %s = %s LIMIT %d", d.name1("StudyInstanceUID"), d.name1(t.name),
 		d.name1("Gaps"), d.parameters(1, 1), d.name1("Held"), d.parameters(2, 1), surveyExamples), l.Reason, flag(l.Held))
 	if err != nil {

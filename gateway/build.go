@@ -7,6 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+
 	"dcmgate/cloud"
 	"dcmgate/dicom"
 	"dcmgate/dimse"
@@ -191,6 +194,18 @@ func (g *Gateway) checkReady(p *parts) error {
 		return fmt.Errorf("spool pressure %v: senders are turned away", level)
 	}
 	return nil
+}
+
+// registerReady registers the gauge that says what /readyz says.
+func (g *Gateway) registerReady(p *parts) {
+	promauto.With(g.registry).NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "dcmgate_ready", Help: "1 while instances can be received, as /readyz says.",
+	}, func() float64 {
+		if g.checkReady(p) != nil {
+			return 0
+		}
+		return 1
+	})
 }
 
 // Status returns a snapshot; only what the configuration says before Ready and

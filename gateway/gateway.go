@@ -173,6 +173,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if err = g.newPublic(p); err != nil {
 		return nil, err
 	}
+	g.registerReady(p)
 	return p, g.listen(p)
 }
 

@@ -28,6 +28,7 @@ type receiver struct {
 	trouble   *trouble
 	tally     *tally
 	refusals  *refusals
+	callers   *callers
 	open      atomic.Int64       // associations
 	overlap   chan struct{}      // writers beyond one for each association
 	queries   *qr.SCP            // nil serves none
@@ -57,8 +58,10 @@ func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Re
 		tally:     newTally(registry),
 		overlap:   make(chan struct{}, overlapping),
 		refusals:  newRefusals(registry),
+		callers:   newCallers(registry),
 		reporters: newReporters(cfg),
 	}
+	r.callers.know(r.admission.peers)
 	for _, d := range cfg.Destinations {
 		r.routes = append(r.routes, route{d.Name, d.Priority})
 	}
@@ -69,18 +72,23 @@ func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Re
 func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
 	peer, refused := r.admission.admit(rq.RQ.CallingAETitle, rq.RQ.CalledAETitle, caller{rq.Remote.Addr().Unmap(), rq.TLS})
 	reports := r.reporters.admits(ctx, rq)
+	label := r.callers.label(r.admission.peers, rq.RQ.CallingAETitle)
 	if refused != nil && !(reports && refused.Reason == pdu.RejectUserCallingAETitleNotRecognized) {
 		r.refusals.callers.WithLabelValues(refused.why).Inc()
+		r.callers.association(label, callerRefused)
 		return nil, refused.RejectError
 	}
 	roles := r.contexts.grantRoles(peer, rq.RQ)
 	if proposesStorage(rq.RQ, roles) {
 		if rejection := congested(r.intake.Pressure()); rejection != nil {
+			r.callers.association(label, callerCongested)
 			return nil, rejection
 		}
 	}
+	r.callers.association(label, callerAdmitted)
 	r.open.Add(1)
 	s := newStorage(r, rq)
+	s.caller = label
 	services := dimse.Mux{dimse.CStoreRQ: dimse.StoreFunc(s.store), dimse.CEchoRQ: dimse.Echo()}
 	r.serveCommitment(services, peer, rq)
 	policy := r.contexts.policyOf(peer, roles, r.prevailing(ctx))

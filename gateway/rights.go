@@ -31,7 +31,7 @@ type refusals struct {
 
 func newRefusals(registry prometheus.Registerer) *refusals {
 	factory := promauto.With(registry)
-	return &refusals{ // each series comes with the first refusal
+	r := &refusals{
 		callers: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "dcmgate_callers_refused_total",
 			Help: "Associations rejected since the caller is not one of the peers, by reason.",
@@ -41,6 +41,13 @@ func newRefusals(registry prometheus.Registerer) *refusals {
 			Help: "Associations in which a presentation context was refused since the peer lacks a right, by right.",
 		}, []string{"right"}),
 	}
+	for _, why := range []string{refusedCalledAE, refusedUnknown, refusedAddress, refusedCertificate} {
+		r.callers.WithLabelValues(why)
+	}
+	for _, right := range allRights {
+		r.rights.WithLabelValues(string(right))
+	}
+	return r
 }
 
 // noteMissing counts and logs the rights for want of which contexts of a

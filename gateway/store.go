@@ -54,6 +54,7 @@ func (s spoolIntake) Begin(in spool.Incoming) (intakeWriter, error) {
 type storage struct {
 	*receiver
 	origin spool.Incoming // what all instances of the association share
+	caller string         // label of metrics
 	log    *slog.Logger
 	stored atomic.Int64
 	own    chan struct{} // the writer that the association always may have
@@ -95,15 +96,18 @@ func (s *storage) reserve(ctx context.Context) (release func(), err error) {
 // store takes one instance. The status it returns is only success once the
 // spool has committed the instance and the jobs for it.
 func (s *storage) store(ctx context.Context, rq *dimse.Request) (dimse.Status, string) {
-	status, comment := s.receive(ctx, rq)
+	var bytes int64
+	status, comment := s.receive(ctx, rq, &bytes)
 	s.tally.count(status)
+	s.callers.instance(s.caller, status, bytes)
 	if status == dimse.StatusSuccess && s.stored.Add(1) > bulkAfter && s.intake.Pressure() >= spool.LevelSlow {
 		s.slowDown(ctx)
 	}
 	return status, comment
 }
 
-func (s *storage) receive(ctx context.Context, rq *dimse.Request) (dimse.Status, string) {
+// receive is store but for what follows from the status. bytes becomes how many of the data set were read.
+func (s *storage) receive(ctx context.Context, rq *dimse.Request, bytes *int64) (dimse.Status, string) {
 	in, status, comment := s.incoming(rq)
 	if status != dimse.StatusSuccess {
 		s.log.Warn("instance refused", "status", status, "reason", comment, "sop_instance_uid", printable(in.SOPInstanceUID))
@@ -124,7 +128,7 @@ func (s *storage) receive(ctx context.Context, rq *dimse.Request) (dimse.Status,
 		return s.failed(in, "no writer", err)
 	}
 	guarded := &failureWriter{w: w}
-	if _, err := io.Copy(guarded, data); err != nil {
+	if *bytes, err = io.Copy(guarded, data); err != nil {
 		w.Abort()
 		if guarded.err == nil {
 			// The association ended in the middle; nobody is there to answer,

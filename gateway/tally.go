@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +31,7 @@ func newTally(registry prometheus.Registerer) *tally {
 	}, []string{"status"})
 	t := &tally{byStatus: make(map[dimse.Status]prometheus.Counter), rate: meter{now: time.Now}}
 	for _, s := range storeStatuses {
-		t.byStatus[s] = responses.WithLabelValues(fmt.Sprintf("%04X", uint16(s)))
+		t.byStatus[s] = responses.WithLabelValues(statusLabel(s))
 	}
 	return t
 }

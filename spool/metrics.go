@@ -68,7 +68,7 @@ func newInstruments(s *Spool) *instruments {
 		m.failures.WithLabelValues(reason)
 	}
 	m.all = append(m.gauges(s), m.received, m.bytes, m.duplicates, m.newVersions, m.restored, m.damaged, m.evictions, m.flagged, m.failures,
-		m.commit, m.transaction, m.batch, m.outcomes, jobCollector{s})
+		m.commit, m.transaction, m.batch, m.outcomes, jobCollector{s}, roomCollector{s})
 	if m.registerer != nil {
 		m.registerer.MustRegister(m.all...)
 	}
@@ -86,6 +86,7 @@ func (m *instruments) gauges(s *Spool) []prometheus.Collector {
 		gauge("dcmgate_spool_instances", "Instances stored.", func() float64 { return float64(s.ledger.snapshot().instances) }),
 		gauge("dcmgate_spool_unindexed", "Instances that are durable but not in the index yet.", func() float64 { return float64(s.pending.len()) }),
 		gauge("dcmgate_spool_pressure", "Back-pressure: 0 none, 1 slow, 2 reject, 3 full.", func() float64 { return float64(s.Pressure()) }),
+		gauge("dcmgate_spool_oldest_timestamp_seconds", "When the oldest stored instance was received, Unix time; 0 if there is none.", func() float64 { return unixSeconds(s.oldest()) }),
 		gauge("dcmgate_spool_healthy", "1 while durable writes succeed.", func() float64 { return float64(boolByte(s.Health() == nil)) }),
 	}
 }
@@ -147,20 +148,72 @@ func (m *instruments) completed(destination string, r Result) {
 
 func (m *instruments) evicted(n int) { m.evictions.Add(float64(n)) }
 
-var jobsDesc = prometheus.NewDesc("dcmgate_jobs", "Jobs by destination and state.", []string{"destination", "state"}, nil)
+var (
+	jobsDesc   = prometheus.NewDesc("dcmgate_jobs", "Jobs by destination and state.", []string{"destination", "state"}, nil)
+	oldestDesc = prometheus.NewDesc("dcmgate_jobs_oldest_seconds", "Age of the oldest job, from the receipt of its instance, by destination and state; 0 if there is none.", []string{"destination", "state"}, nil)
+)
 
-// jobCollector reports the exact numbers of jobs at the moment of the scrape.
+// jobCollector reports the exact numbers of jobs at the moment of the scrape, and the ages of the oldest.
 type jobCollector struct{ s *Spool }
 
-func (c jobCollector) Describe(ch chan<- *prometheus.Desc) { ch <- jobsDesc }
+func (c jobCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- jobsDesc
+	ch <- oldestDesc
+}
 
 func (c jobCollector) Collect(ch chan<- prometheus.Metric) {
+	gauge := func(desc *prometheus.Desc, value float64, destination string, state JobState) {
+		ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, destination, state.String())
+	}
+	oldest, now := c.s.OldestJobs(), c.s.o.Now()
 	for _, q := range c.s.allQueues() {
 		n := q.jobCounts()
 		for state, value := range map[JobState]int64{
 			JobPending: n.Pending, JobActive: n.Active, JobParked: n.Parked, JobAwaiting: n.Awaiting, JobRefused: n.Refused,
 		} {
-			ch <- prometheus.MustNewConstMetric(jobsDesc, prometheus.GaugeValue, float64(value), q.name, state.String())
+			gauge(jobsDesc, float64(value), q.name, state)
+		}
+		o := oldest[q.name]
+		for state, since := range map[JobState]time.Time{JobPending: o.Pending, JobActive: o.Active, JobParked: o.Parked} {
+			age := 0.
+			if !since.IsZero() {
+				age = max(now.Sub(since).Seconds(), 0)
+			}
+			gauge(oldestDesc, age, q.name, state)
 		}
 	}
+}
+
+// roomDescs are what roomCollector reports of one look at the file system.
+var roomDescs = []struct {
+	desc  *prometheus.Desc
+	value func(*Stats) int64
+}{
+	{prometheus.NewDesc("dcmgate_spool_free_bytes", "Bytes free on the spool's file system.", nil, nil), func(s *Stats) int64 { return s.FreeBytes }},
+	{prometheus.NewDesc("dcmgate_spool_filesystem_bytes", "Size of the spool's file system in bytes.", nil, nil), func(s *Stats) int64 { return s.TotalBytes }},
+	{prometheus.NewDesc("dcmgate_spool_allocated_bytes", "Bytes that segments take on disk, those kept for reuse included.", nil, nil), func(s *Stats) int64 { return s.AllocatedBytes }},
+	{prometheus.NewDesc("dcmgate_spool_index_bytes", "Bytes of the index.", nil, nil), func(s *Stats) int64 { return s.IndexBytes }},
+}
+
+// roomCollector reports what takes room, and what is left.
+type roomCollector struct{ s *Spool }
+
+func (c roomCollector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range roomDescs {
+		ch <- d.desc
+	}
+}
+
+func (c roomCollector) Collect(ch chan<- prometheus.Metric) {
+	stats := c.s.Stats()
+	for _, d := range roomDescs {
+		ch <- prometheus.MustNewConstMetric(d.desc, prometheus.GaugeValue, float64(d.value(&stats)))
+	}
+}
+
+func unixSeconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
 }

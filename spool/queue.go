@@ -34,6 +34,7 @@ type queue struct {
 	leases    map[InstanceID]*lease
 	counts    destinationTotals
 	awaiting  awaitingMark
+	parked    parkedMark
 
 	signal chan struct{}
 }
@@ -289,6 +290,9 @@ func (q *queue) moved(id InstanceID, from JobState, now *jobRecord) {
 	delete(q.leases, id)
 	*q.counts.of(from)--
 	*q.counts.of(now.state)++
+	if now.state == JobParked || now.state == JobRefused {
+		q.park(id)
+	}
 	if now.state == JobPending {
 		w := q.ready
 		if now.due != 0 {

@@ -11,7 +11,7 @@
 //     (match.go, datetime.go, personname.go). attributes.go is the table of what can be asked for.
 //   - search.go walks the index from what narrows the query most, study, series, instance, and yields matches one by one.
 //     At the level of images a match is an instance. Attributes that the index does not hold are read from the stored data
-//     set (header.go, storedattributes.go).
+//     set (header.go, storedattributes.go), those of all instances of a study for the regions that it shows (regions.go).
 //   - answer.go writes the identifier of a match, and service.go sends it.
 //
 // Nothing is gathered: memory does not depend on how much matches, and a caller that is slow to take answers slows the

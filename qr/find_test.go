@@ -348,7 +348,7 @@ func TestRefusedQueries(t *testing.T) {
 func TestKeysThatAreNotSupported(t *testing.T) {
 	scp := newSCP(t, patients(t))
 	for _, keys := range []object{
-		{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "SmokingStatus": ""},
+		{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "InsurancePlanIdentification": ""},
 		{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "Modality": "CT"},
 		{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "", "NumberOfStudyRelatedInstances": "3"},
 	} {
@@ -357,7 +357,7 @@ func TestKeysThatAreNotSupported(t *testing.T) {
 			t.Errorf("%v: %d matches, %+v", keys, len(ids), w.final())
 		}
 		for i, id := range ids {
-			if w.commands[i].Status != dimse.StatusPendingWarning || id.Find(0x001021A0) != nil || id.Find(dicom.TagModality) != nil {
+			if w.commands[i].Status != dimse.StatusPendingWarning || id.Find(0x00101050) != nil || id.Find(dicom.TagModality) != nil {
 				t.Errorf("%v: %v, %+v", keys, w.commands[i].Status, id)
 			}
 		}

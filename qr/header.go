@@ -23,7 +23,7 @@ const (
 func (e *entity) stored(tag dicom.Tag) *Attribute {
 	if !e.looked {
 		e.looked = true
-		e.header = e.readHeader()
+		e.header = wanted(e.search.readHeader(e.in), e.search.look)
 	}
 	i := slices.IndexFunc(e.header, func(a Attribute) bool { return a.Tag == tag })
 	if i < 0 {
@@ -32,10 +32,9 @@ func (e *entity) stored(tag dicom.Tag) *Attribute {
 	return &e.header[i]
 }
 
-// readHeader reads what the query wants of the stored data set. An instance that is gone meanwhile, damaged or not to be
-// understood has none of it.
-func (e *entity) readHeader() []Attribute {
-	s := e.search
+// readHeader reads what of a stored data set is in front of its pixel data. An instance that is gone meanwhile, damaged or not
+// to be understood has nothing.
+func (s *search) readHeader(in *spool.Instance) []dicom.DataElement {
 	if s.err != nil {
 		return nil
 	}
@@ -43,7 +42,7 @@ func (e *entity) readHeader() []Attribute {
 		s.err = &refusal{status: dimse.StatusOutOfResources, comment: fmt.Sprintf("looks into more than %d instances; narrow the query", s.maxHeaders)}
 		return nil
 	}
-	r, err := s.index.Open(e.in.ID)
+	r, err := s.index.Open(in.ID)
 	switch {
 	case errors.Is(err, spool.ErrNotFound), errors.Is(err, spool.ErrEvicted), errors.Is(err, spool.ErrDamaged):
 		return nil
@@ -58,11 +57,11 @@ func (e *entity) readHeader() []Attribute {
 		if rerr != nil {
 			return nil
 		}
-		if elements, err = dicom.ParseElements(data, e.in.TransferSyntaxUID); err == nil || int64(len(data)) < limit {
+		if elements, err = dicom.ParseElements(data, in.TransferSyntaxUID); err == nil || int64(len(data)) < limit {
 			break
 		}
 	}
-	return wanted(elements, s.look)
+	return elements
 }
 
 // wanted reads the elements of these tags; what is not within the bounds of an identifier is left out.

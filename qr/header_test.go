@@ -175,27 +175,52 @@ func TestHeadersAreBounded(t *testing.T) {
 	}
 }
 
-// Every key of PS3.4 tables C.6-1 to C.6-4 is supported at its level but two, which no instance holds.
+// Every key of PS3.4 tables C.6-1 to C.6-5 is supported at its level, and so are the attributes of its items.
 func TestKeysOfTheStandard(t *testing.T) {
-	for level, keywords := range map[Level]string{
-		LevelPatient: "PatientName PatientID IssuerOfPatientID ReferencedPatientSequence PatientBirthDate PatientBirthTime PatientSex " +
-			"OtherPatientIDs OtherPatientIDsSequence OtherPatientNames EthnicGroup PatientComments NumberOfPatientRelatedStudies NumberOfPatientRelatedSeries NumberOfPatientRelatedInstances",
-		LevelStudy: "StudyDate StudyTime AccessionNumber StudyID StudyInstanceUID ModalitiesInStudy SOPClassesInStudy ReferringPhysicianName StudyDescription " +
-			"ProcedureCodeSequence NameOfPhysiciansReadingStudy AdmittingDiagnosesDescription ReferencedStudySequence PatientAge PatientSize PatientWeight " +
-			"Occupation AdditionalPatientHistory OtherStudyNumbers NumberOfStudyRelatedSeries NumberOfStudyRelatedInstances",
-		LevelSeries: "Modality SeriesNumber SeriesInstanceUID NumberOfSeriesRelatedInstances",
-		LevelImage:  "InstanceNumber SOPInstanceUID SOPClassUID AvailableTransferSyntaxUID RelatedGeneralSOPClassUID ConceptNameCodeSequence ContentTemplateSequence ContainerIdentifier SpecimenDescriptionSequence",
+	const reference = "ReferencedSOPClassUID ReferencedSOPInstanceUID"
+	const basic = "CodeValue CodingSchemeDesignator CodingSchemeVersion CodeMeaning LongCodeValue URNCodeValue ContextIdentifier ContextUID " +
+		"MappingResource MappingResourceUID ContextGroupVersion ContextGroupExtensionFlag ContextGroupLocalVersion ContextGroupExtensionCreatorUID" // table C.6-2b
+	const code = basic + " EquivalentCodeSequence{" + basic + "}" // table C.6-2a
+	for _, row := range []struct {
+		table string
+		level Level
+		keys  string
+	}{
+		{"C.6-1", LevelPatient, "PatientName PatientID IssuerOfPatientID ReferencedPatientSequence{" + reference + "} PatientBirthDate PatientBirthTime PatientSex " +
+			"OtherPatientIDsSequence{PatientID} OtherPatientNames EthnicGroup PatientComments NumberOfPatientRelatedStudies NumberOfPatientRelatedSeries " +
+			"NumberOfPatientRelatedInstances OtherPatientIDs EthnicGroups EthnicGroupCodeSequence{" + code + "}"}, // of other editions: the last three
+		{"C.6-2", LevelStudy, "StudyDate StudyTime AccessionNumber StudyID StudyInstanceUID ModalitiesInStudy SOPClassesInStudy " +
+			"AnatomicRegionsInStudyCodeSequence{" + code + "} ReferringPhysicianName StudyDescription ProcedureCodeSequence{" + code + "} NameOfPhysiciansReadingStudy " +
+			"AdmittingDiagnosesDescription ReferencedStudySequence{" + reference + "} PatientAge PatientSize PatientWeight Occupation AdditionalPatientHistory " +
+			"OtherStudyNumbers NumberOfStudyRelatedSeries NumberOfStudyRelatedInstances"},
+		{"C.6-3", LevelSeries, "Modality SeriesNumber SeriesInstanceUID NumberOfSeriesRelatedInstances"},
+		{"C.6-4", LevelImage, "InstanceNumber SOPInstanceUID SOPClassUID AvailableTransferSyntaxUID " +
+			"AlternateRepresentationSequence{SeriesInstanceUID ReferencedSOPClassUID ReferencedSOPInstanceUID PurposeOfReferenceCodeSequence{" + code + "}} " +
+			"RelatedGeneralSOPClassUID ConceptNameCodeSequence{" + code + "} ContentTemplateSequence{TemplateIdentifier MappingResource} ContainerIdentifier " +
+			"SpecimenDescriptionSequence{SpecimenIdentifier SpecimenUID}"},
 	} {
-		for _, keyword := range strings.Fields(keywords) {
-			tag, ok := dicom.TagByKeyword(keyword)
-			if s, has := supported[tag]; !ok || !has || s.level != level {
-				t.Errorf("%v %s: %+v", level, keyword, s)
+		for _, key := range keysOf(t, row.keys) {
+			if s, has := supported[key.Tag]; !has || s.level != row.level {
+				t.Errorf("table %s: %s: %+v", row.table, dicom.TagName(key.Tag), s)
+			}
+			m, _ := modelOf(dimse.CFindRQ, PatientRootFind)
+			if row.level == LevelStudy {
+				m, _ = modelOf(dimse.CFindRQ, StudyRootFind) // table C.6-5
+			}
+			id := &Identifier{Attributes: []Attribute{attr(t, "QueryRetrieveLevel", row.level.String())}}
+			id.set(key)
+			if q, err := newQuery(m, id, extensions{relational: true}); err != nil || q.partly {
+				t.Errorf("table %s: %s is not wholly supported: %v", row.table, dicom.TagName(key.Tag), err)
 			}
 		}
 	}
-	for _, keyword := range []string{"AnatomicRegionsInStudyCodeSequence", "AlternateRepresentationSequence"} { // what no instance holds
-		if tag, ok := dicom.TagByKeyword(keyword); ok && supported[tag] != (support{}) {
-			t.Errorf("%s is supported; the conformance statement says it is not", keyword)
+	// Table C.6-5 has, beside those of table C.6-2, the keys of table C.6-1 at the level STUDY of the Study Root model.
+	m, _ := modelOf(dimse.CFindRQ, StudyRootFind)
+	for tag, s := range supported {
+		id := &Identifier{Attributes: []Attribute{attr(t, "QueryRetrieveLevel", "STUDY")}}
+		id.set(Attribute{Tag: tag, VR: dicom.TagVR(tag)})
+		if q, err := newQuery(m, id, extensions{}); s.level == LevelPatient && (err != nil || q.partly) {
+			t.Errorf("%s in the Study Root model: %v", dicom.TagName(tag), err)
 		}
 	}
 	for level, keywords := range storedAttributes {
@@ -205,4 +230,30 @@ func TestKeysOfTheStandard(t *testing.T) {
 			}
 		}
 	}
+}
+
+// keysOf makes universal keys of keywords, those of a sequence's item in braces.
+func keysOf(t *testing.T, text string) (keys []Attribute) {
+	t.Helper()
+	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
+		end := strings.IndexAny(text+" ", " {")
+		keyword := text[:end]
+		if text = text[end:]; !strings.HasPrefix(text, "{") {
+			keys = append(keys, attr(t, keyword, ""))
+			continue
+		}
+		depth := 0
+		n := strings.IndexFunc(text, func(r rune) bool { // the brace that ends the item
+			switch r {
+			case '{':
+				depth++
+			case '}':
+				depth--
+			}
+			return depth == 0
+		})
+		keys = append(keys, attr(t, keyword, "", keysOf(t, text[1:n])))
+		text = text[n+1:]
+	}
+	return keys
 }

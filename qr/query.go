@@ -36,9 +36,18 @@ type query struct {
 type test struct {
 	level Level
 	tag   dicom.Tag
-	looks bool // into the stored data set, which takes its time
+	cost  cost
 	match func(s subject) bool
 }
+
+// cost is what a test has to look at beyond the index.
+type cost uint8
+
+const (
+	costIndex    cost = iota // nothing
+	costInstance             // a stored data set
+	costStudy                // those of all instances of a study
+)
 
 // subject is what a test looks at.
 type subject interface {
@@ -86,15 +95,7 @@ func newQuery(m model, id *Identifier, x extensions) (*query, error) {
 			return nil, err
 		}
 	}
-	slices.SortStableFunc(q.tests, func(a, b test) int { // the quick ones first
-		switch {
-		case a.looks == b.looks:
-			return 0
-		case a.looks:
-			return 1
-		}
-		return -1
-	})
+	slices.SortStableFunc(q.tests, func(a, b test) int { return int(a.cost) - int(b.cost) })
 	q.narrow(id, x)
 	return q, nil
 }
@@ -135,7 +136,7 @@ func (q *query) add(a *Attribute, x extensions, joined bool) error {
 		return nil
 	}
 	if a.VR == "SQ" {
-		return q.addSequence(a, s.level, x)
+		return q.addSequence(a, s, x)
 	}
 	key := *a
 	key.VR = dicom.TagVR(a.Tag)
@@ -159,7 +160,7 @@ func (q *query) add(a *Attribute, x extensions, joined bool) error {
 	if errors.As(err, &wrong) {
 		return mismatch(wrong.tag, dicom.TagName(wrong.tag)+" is "+wrong.reason)
 	}
-	q.tests = append(q.tests, test{level: s.level, tag: a.Tag, looks: s.stored, match: func(s subject) bool { return match(s.values(a.Tag)) }})
+	q.tests = append(q.tests, test{level: s.level, tag: a.Tag, cost: s.cost(a.Tag), match: func(s subject) bool { return match(s.values(a.Tag)) }})
 	return nil
 }
 

@@ -48,6 +48,9 @@ type search struct {
 	counted  map[string]patientSize // by Patient ID
 	err      error                  // of a computed attribute, or one of the stored data set
 
+	regionsOf dicom.UID     // the study whose regions are known
+	regions   [][]Attribute // its
+
 	headers    int // stored data sets that were read
 	maxHeaders int
 }

@@ -99,7 +99,7 @@ func itemKeys(a *Attribute) (item []Attribute, partly bool, err error) {
 }
 
 // addSequence takes a sequence key up.
-func (q *query) addSequence(a *Attribute, level Level, x extensions) error {
+func (q *query) addSequence(a *Attribute, s support, x extensions) error {
 	item, partly, err := itemKeys(a)
 	if err != nil {
 		return err
@@ -107,7 +107,9 @@ func (q *query) addSequence(a *Attribute, level Level, x extensions) error {
 	q.partly = q.partly || partly
 	key := Attribute{Tag: a.Tag, VR: "SQ", Items: [][]Attribute{item}}
 	q.asked = append(q.asked, key)
-	q.look = append(q.look, a.Tag)
+	if s.stored {
+		q.look = append(q.look, a.Tag)
+	}
 	if key.isUniversal() {
 		return nil
 	}
@@ -116,13 +118,19 @@ func (q *query) addSequence(a *Attribute, level Level, x extensions) error {
 		return mismatch(a.Tag, dicom.TagName(wrong.tag)+" is "+wrong.reason)
 	}
 	q.keyNames = append(q.keyNames, dicom.TagName(a.Tag))
-	q.tests = append(q.tests, test{level: level, tag: a.Tag, looks: true, match: func(s subject) bool { return match(s.items(a.Tag)) }})
+	q.tests = append(q.tests, test{level: s.level, tag: a.Tag, cost: s.cost(a.Tag), match: func(s subject) bool { return match(s.items(a.Tag)) }})
 	return nil
 }
 
 // items are those of a sequence. Other Patient IDs Sequence took the place of Other Patient IDs (0010,1000) in the
 // standard; an instance that has the latter alone is as if it had the former.
 func (e *entity) items(tag dicom.Tag) (items [][]Attribute) {
+	switch tag {
+	case tagAnatomicRegionsInStudyCodeSequence:
+		return e.regions()
+	case tagAlternateRepresentationSequence:
+		return nil // the gateway holds an instance in one encoding
+	}
 	if a := e.stored(tag); a != nil {
 		return a.Items
 	}

@@ -10,13 +10,13 @@ import (
 )
 
 // TestGenerateIndex makes an index of as many studies of synth.Study as DCMGATE_GENERATE_STUDIES says in
-// DCMGATE_GENERATE_DIR, for the benchmark of queries in test/peers. There are no records to it: the studies can be asked
+// DCMGATE_GENERATE_DIR, for benchmarks (peertest.Index). There are no records to it: the studies can be asked
 // for and nothing else.
 func TestGenerateIndex(t *testing.T) {
 	dir := os.Getenv("DCMGATE_GENERATE_DIR")
 	n, err := strconv.Atoi(os.Getenv("DCMGATE_GENERATE_STUDIES"))
 	if dir == "" || err != nil {
-		t.Skip("no test of its own: BenchmarkFind of test/peers runs it with DCMGATE_GENERATE_DIR")
+		t.Skip("no test of its own: peertest.Index runs it with DCMGATE_GENERATE_DIR")
 	}
 	s := openSpool(t, dir, Options{ReserveBytes: -1, MinFree: -1})
 	const batch = 500

@@ -186,7 +186,7 @@ func (s *session) commit(ctx context.Context, b *batch, move func(*state)) error
 }
 
 // scanned is how many rows a scan publishes in one transaction at most.
-const scanned = 512
+const scanned = 1024
 
 // scan publishes everything that the spool holds. Rows of what was evicted stay as they are: the spool no longer knows
 // what they say. It begins anew if it is interrupted, and then finds most rows as they should be.

@@ -7,9 +7,6 @@ import (
 	"time"
 )
 
-// Sizes of statements. Few sizes, so that servers parse few statements; the greatest has less than 4096 parameters.
-var chunkSizes = [...]int{128, 16, 1}
-
 // database is an open database as the publisher uses it. It belongs to one goroutine.
 type database struct {
 	d        *dialect
@@ -131,28 +128,13 @@ func flag(v bool) int64 {
 	return 0
 }
 
-// inChunks calls fn for parts of a list of the sizes of chunkSizes.
-func inChunks[T any](list []T, fn func([]T) error) error {
-	for _, size := range chunkSizes {
-		for len(list) >= size {
-			if err := fn(list[:size]); err != nil {
-				return err
-			}
-			list = list[size:]
-		}
-	}
-	return nil
-}
-
+// known reads what is there of rows.
 func (w *writer) known(t *table, rows []Row) (map[string]known, error) {
 	found := make(map[string]known, len(rows))
-	err := inChunks(rows, func(rows []Row) error {
-		keys := make([]any, len(rows))
-		for i := range rows {
-			keys[i] = rows[i].Key
-		}
-		res, err := w.tx.QueryContext(w.ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s IN (%s)",
-			w.d.names([]string{keyColumn, "RowHash", "Held", "Complete"}), w.d.name1(t.name), w.d.name1(keyColumn), w.d.parameters(1, len(keys))), keys...)
+	err := inStatements(w.d, rows, func(rows []Row) error {
+		condition, args := w.d.oneOf(rows)
+		res, err := w.tx.QueryContext(w.ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s %s",
+			w.d.names([]string{keyColumn, "RowHash", "Held", "Complete"}), w.d.name1(t.name), w.d.name1(keyColumn), condition), args...)
 		if err != nil {
 			return fmt.Errorf("read rows of %s: %w", t.view.Name, err)
 		}
@@ -168,19 +150,6 @@ func (w *writer) known(t *table, rows []Row) (map[string]known, error) {
 		return res.Err()
 	})
 	return found, err
-}
-
-func (w *writer) upsert(t *table, rows [][]any) error {
-	return inChunks(rows, func(rows [][]any) error {
-		args := make([]any, 0, len(rows)*len(rows[0]))
-		for _, r := range rows {
-			args = append(args, r...)
-		}
-		if _, err := w.tx.ExecContext(w.ctx, w.d.upsert(t, len(rows)), args...); err != nil {
-			return fmt.Errorf("write rows of %s: %w", t.view.Name, err)
-		}
-		return nil
-	})
 }
 
 // quietBatch is how many studies are called complete in one transaction.

@@ -13,6 +13,7 @@ type dialect struct {
 	goose     goose.Dialect
 	quote     string // around names
 	numbered  bool   // parameters are $1, $2, ..., else ?
+	arrays    bool   // a parameter may be a list, so that one statement takes any number of rows
 	forUpdate string // locks the state's record; SQLite has the whole database
 	conflict  func(d *dialect, columns []string) string
 	types     map[string]string // a column's type by the standard's name of it; %d is the length
@@ -32,7 +33,7 @@ var (
 		conflict: onConflict, replace: "CREATE VIEW IF NOT EXISTS", dateText: "%s", timeText: "%s",
 	}
 	postgresDialect = &dialect{
-		name: "PostgreSQL", goose: goose.DialectPostgres, quote: `"`, numbered: true, forUpdate: " FOR UPDATE",
+		name: "PostgreSQL", goose: goose.DialectPostgres, quote: `"`, numbered: true, arrays: true, forUpdate: " FOR UPDATE",
 		types: map[string]string{
 			"string": "varchar(%d)", "integer": "integer", "number": "integer", "date": "date", "datetime": "timestamp(0)",
 			"key": "char(32)", "big": "bigint", "flag": "smallint",
@@ -83,11 +84,17 @@ func (d *dialect) assignments(columns []string, value string) string {
 
 // parameters writes n of them from the first-th on.
 func (d *dialect) parameters(first, n int) string {
+	if !d.numbered {
+		return strings.TrimSuffix(strings.Repeat("?, ", n), ", ")
+	}
+	return numbered("$", first, n)
+}
+
+// numbered writes n names with numbers from the first-th on.
+func numbered(name string, first, n int) string {
 	parts := make([]string, n)
 	for i := range parts {
-		if parts[i] = "?"; d.numbered {
-			parts[i] = fmt.Sprintf("$%d", first+i)
-		}
+		parts[i] = fmt.Sprintf("%s%d", name, first+i)
 	}
 	return strings.Join(parts, ", ")
 }
@@ -99,19 +106,4 @@ func (d *dialect) columnType(c Column) string {
 		return fmt.Sprintf(t, c.Length)
 	}
 	return t
-}
-
-// upsert writes a statement that puts a number of rows into a table.
-func (d *dialect) upsert(t *table, rows int) string {
-	columns := t.columnNames()
-	var b strings.Builder
-	fmt.Fprintf(&b, "INSERT INTO %s (%s) VALUES ", d.name1(t.name), d.names(columns))
-	for i := range rows {
-		if i > 0 {
-			b.WriteString(", ")
-		}
-		fmt.Fprintf(&b, "(%s)", d.parameters(1+i*len(columns), len(columns)))
-	}
-	b.WriteString(d.conflict(d, columns))
-	return b.String()
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -152,12 +153,22 @@ func (s *Settings) row(v View, about *subject) Row {
 
 // sum fills in Hash. Complete of a study is not part of it: that passes with time, not by a change.
 func (r *Row) sum() {
-	h := sha256.New()
+	var b []byte
 	for _, v := range r.Values {
-		fmt.Fprintf(h, "%T %q\x00", v, fmt.Sprint(v))
+		switch v := v.(type) {
+		case string:
+			b = strconv.AppendQuote(append(b, "string "...), v)
+		case int64:
+			b = strconv.AppendInt(append(b, `int64 "`...), v, 10)
+			b = append(b, '"')
+		default:
+			b = append(b, `<nil> "<nil>"`...)
+		}
+		b = append(b, 0)
 	}
-	fmt.Fprintf(h, "%s\x00%s", r.gaps(), r.State)
-	r.Hash = hex.EncodeToString(h.Sum(nil)[:16])
+	b = append(append(append(b, r.gaps()...), 0), r.State...)
+	hash := sha256.Sum256(b)
+	r.Hash = hex.EncodeToString(hash[:16])
 }
 
 // maxGaps bounds the text of gaps, in characters.

@@ -302,3 +302,12 @@ func checkValue(t *testing.T, c Column, v any) {
 		t.Errorf("%s %q", c.Name, s)
 	}
 }
+
+// TestHashesOfRowsStay: other ones would have every row of every database written again.
+func TestHashesOfRowsStay(t *testing.T) {
+	r := Row{Values: []any{`A"1张`, int64(2), nil}, Gaps: []string{"PatID missing"}, State: FileReady}
+	// SHA-256 of: string "A\"1张" NUL int64 "2" NUL <nil> "<nil>" NUL PatID missing NUL ready
+	if r.sum(); r.Hash != "da3f647f432fbf7712c0a455d9302db0" {
+		t.Error(r.Hash)
+	}
+}

@@ -59,9 +59,14 @@ var (
 // published are the columns of the view.
 func (t *table) published() []Column { return append(slices.Clone(t.view.Columns), t.extra...) }
 
+// columns are those of the table.
+func (t *table) columns() []Column {
+	return slices.Concat([]Column{{Name: keyColumn, Type: "key"}}, t.view.Columns, t.extra, internal)
+}
+
 func (t *table) columnNames() []string {
-	names := []string{keyColumn}
-	for _, c := range append(t.published(), internal...) {
+	var names []string
+	for _, c := range t.columns() {
 		names = append(names, c.Name)
 	}
 	return names

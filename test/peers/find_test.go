@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -60,18 +56,7 @@ func BenchmarkFind(b *testing.B) {
 // indexed is a gateway over an index of n studies.
 func indexed(b *testing.B, n int) *peertest.Peer {
 	b.Helper()
-	dir := os.Getenv("DCMGATE_INDEXES") // to keep them for the next run
-	if dir == "" {
-		dir = b.TempDir()
-	}
-	data := filepath.Join(dir, strconv.Itoa(n))
-	if _, err := os.Stat(data); err != nil {
-		generate := exec.Command("go", "test", "-count=1", "-run", "^TestGenerateIndex$", "-timeout", "1h", "dcmgate/spool")
-		generate.Env = append(os.Environ(), "DCMGATE_GENERATE_DIR="+data, "DCMGATE_GENERATE_STUDIES="+strconv.Itoa(n))
-		if out, err := generate.CombinedOutput(); err != nil {
-			b.Fatalf("%v\n%s", err, out)
-		}
-	}
+	data := peertest.Index(b, n)
 	peer := &peertest.Peer{AETitle: "DCMGATE", Address: peertest.Address(b), HTTP: peertest.Address(b), Dir: b.TempDir()}
 	config := filepath.Join(peer.Dir, "dcmgate.yaml")
 	text := fmt.Sprintf("data_dir: %s\ndicom: {listen: %q, accept: any}\nhttp: {listen: %q}\n", data, peer.Address, peer.HTTP)
@@ -156,7 +141,7 @@ func find(b *testing.B, peer *peertest.Peer, n int) {
 			b.ReportMetric(float64(last[times/2].Microseconds())/1000, "ms-to-last")
 			b.ReportMetric(float64(matches), "matches")
 			b.ReportMetric(float64(matches)/last[times/2].Seconds(), "answers/s")
-			b.ReportMetric(anonymousMemory(b, peer.PID()), "MB-anonymous")
+			b.ReportMetric(peertest.Anonymous(b, peer.PID()), "MB-anonymous")
 			b.ReportMetric(0, "ns/op")
 		})
 	}
@@ -186,21 +171,4 @@ func query(b *testing.B, a *dimse.Association, data []byte) (first, last time.Du
 		}
 		matches++
 	}
-}
-
-var anonymous = regexp.MustCompile(`RssAnon:\s+(\d+) kB`)
-
-// anonymousMemory is the anonymous memory of a process in MB: the tables of an index are mapped, and no memory of its own.
-func anonymousMemory(b *testing.B, pid int) float64 {
-	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	m := anonymous.FindStringSubmatch(strings.TrimSpace(string(text)))
-	if m == nil {
-		b.Fatal("no RssAnon")
-	}
-	kb, _ := strconv.Atoi(m[1])
-	return float64(kb) / 1000
 }

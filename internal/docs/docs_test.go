@@ -109,7 +109,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 func logMessages(t *testing.T) []string {
 	t.Helper()
 	var messages []string
-	for _, dir := range []string{"dimse", "forwarder", "gateway", "qr", "restore", "spool", "upstream", "views", "web"} {
+	for _, dir := range []string{"dimse", "dropfolder", "forwarder", "gateway", "qr", "restore", "spool", "upstream", "views", "web"} {
 		inspect(t, dir, func(n ast.Node) {
 			if call, ok := n.(*ast.CallExpr); ok {
 				if message := logMessage(call); message != "" {

@@ -26,6 +26,7 @@ var level = map[string]int{
 	"dcmgate/qr":          30,
 	"dcmgate/web":         30,
 	"dcmgate/restore":     30,
+	"dcmgate/dropfolder":  30,
 	"dcmgate/views":       30,
 	"dcmgate/upstream":    35,
 	"dcmgate/gateway":     40,

@@ -136,7 +136,7 @@ func forwarderDestination(d Destination, secure *tls.Config) forwarder.Destinati
 	}
 }
 
-// operations is what the control socket serves.
+// operations are what a person may ask of the running gateway.
 func (g *Gateway) operations(p *parts) Operator {
 	return liveOperations{&operations{
 		spool: p.spool, status: func() Status { return g.status(p) },
@@ -167,6 +167,11 @@ func (o liveOperations) Retry(ctx context.Context, f JobFilter, reason string) (
 		o.forward.Probe(f.Destination)
 	}
 	return n, err
+}
+
+// control is what the control socket serves.
+func (g *Gateway) control(p *parts) control {
+	return control{g.operations(p), p.spool.Health, func() error { return g.checkReady(p) }}
 }
 
 // admin is what the HTTP listener serves.

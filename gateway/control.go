@@ -37,7 +37,11 @@ type errorResponse struct {
 
 // control serves operations over the control socket: small JSON documents over
 // HTTP, with a stream of them for verification.
-type control struct{ Operator }
+type control struct {
+	Operator
+	health func() error // the durable path works
+	ready  func() error // instances can be received
+}
 
 func (c control) handler() http.Handler {
 	mux := http.NewServeMux()
@@ -49,6 +53,8 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("POST /v1/views/rebuild", c.postRebuildViews)
 	mux.HandleFunc("POST /v1/restore", c.postRestore)
 	mux.HandleFunc("POST /v1/links/revoke", c.postRevoke)
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.health()) })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.ready()) })
 	return mux
 }
 

@@ -75,7 +75,7 @@ func serveControl(t *testing.T, dir string, op Operator) *client {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := newHTTPServer(context.Background(), control{op}.handler(), slog.New(slog.DiscardHandler))
+	s := newHTTPServer(context.Background(), control{Operator: op}.handler(), slog.New(slog.DiscardHandler))
 	ended := make(chan error, 1)
 	go func() { ended <- serveHTTP(s, l) }()
 	t.Cleanup(func() {
@@ -155,7 +155,7 @@ func TestControlSocketReportsErrors(t *testing.T) {
 }
 
 func TestControlRefusesWhatItDoesNotKnow(t *testing.T) {
-	h := control{fakeOperator{}}.handler()
+	h := control{Operator: fakeOperator{}}.handler()
 	for _, row := range []struct {
 		method, path, body string
 		want               int

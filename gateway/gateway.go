@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -32,6 +33,7 @@ type Options struct {
 	Version  string
 	Logger   *slog.Logger      // nil discards
 	Notifier *systemd.Notifier // nil tells nobody
+	Sockets  *systemd.Sockets  // passed by systemd, for listeners that are set to [ListenPassed]; nil has none
 }
 
 // Gateway is a configured gateway. Make it with [New] and run it once.
@@ -40,6 +42,7 @@ type Gateway struct {
 	version   string
 	log       *slog.Logger
 	notifier  *systemd.Notifier
+	sockets   *systemd.Sockets
 	registry  *metrics.Registry
 	converter *transfer.Converter
 	security  security
@@ -57,7 +60,7 @@ func New(cfg Config, o Options) (*Gateway, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	g := &Gateway{
-		cfg: cfg, version: o.Version, log: o.Logger, notifier: o.Notifier,
+		cfg: cfg, version: o.Version, log: o.Logger, notifier: o.Notifier, sockets: o.Sockets,
 		registry: metrics.NewRegistry(o.Version),
 		ready:    make(chan struct{}),
 	}
@@ -144,10 +147,10 @@ func (g *Gateway) open() (_ *parts, err error) {
 		}
 	}()
 	if err := os.MkdirAll(g.cfg.DataDir, 0o700); err != nil {
-		return nil, fmt.Errorf("data directory: %w", err)
+		return nil, dataDirError(g.cfg.DataDir, err)
 	}
 	if p.spool, err = g.openSpool(lockWait); err != nil {
-		return nil, fmt.Errorf("spool in %s: %w", g.cfg.DataDir, err)
+		return nil, dataDirError(g.cfg.DataDir, err)
 	}
 	if p.forward, err = g.newForwarder(p.spool); err != nil {
 		return nil, err
@@ -175,6 +178,16 @@ func (g *Gateway) open() (_ *parts, err error) {
 	}
 	g.registerReady(p)
 	return p, g.listen(p)
+}
+
+// dataDirError says what may be wrong with a data directory that cannot be
+// used. A read-only file system is mostly the sandbox of a service.
+func dataDirError(dir string, err error) error {
+	err = fmt.Errorf("spool in %s: %w", dir, err)
+	if errors.Is(err, syscall.EROFS) {
+		return fmt.Errorf("%w; a service of systemd may write only to its StateDirectory= and to what ReadWritePaths= names", err)
+	}
+	return err
 }
 
 // lockWait is how long a starting gateway waits for a spool that somebody else has open: `dcmgate status` or `queue` for
@@ -218,11 +231,11 @@ func (g *Gateway) listen(p *parts) (err error) {
 		if l.address == "" {
 			continue
 		}
-		if *l.into, err = net.Listen("tcp", l.address); err != nil {
-			return fmt.Errorf("%s: %w; is another gateway running? else set another address", l.key, err)
+		if *l.into, err = g.listenAt(l.key, l.address); err != nil {
+			return err
 		}
 	}
-	return nil
+	return g.checkSockets()
 }
 
 func (p *parts) closeListeners() {
@@ -248,7 +261,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 
 	backstage, stopBackstage := context.WithCancel(context.Background())
 	p.stopBackstage = stopBackstage
-	p.control = newHTTPServer(backstage, control{g.operations(p)}.handler(), g.log)
+	p.control = newHTTPServer(backstage, g.control(p).handler(), g.log)
 	p.control.WriteTimeout = 0 // a change of a million jobs takes its time, and only the owner can ask for it
 	group.Go(func() error { return serveHTTP(p.control, p.listeners.control) })
 	if p.listeners.admin != nil {

@@ -37,9 +37,12 @@ func eventually(t *testing.T, what string, check func() bool) {
 // more is appended to the file.
 func configure(t *testing.T, more string) Config {
 	t.Helper()
-	text := fmt.Sprintf("data_dir: %q\nhttp: {listen: 127.0.0.1:0}\nspool: {min_free: 64MiB, segment_size: 16MiB}\n", filepath.Join(t.TempDir(), "data"))
+	text := fmt.Sprintf("data_dir: %q\nspool: {min_free: 64MiB, segment_size: 16MiB}\n", filepath.Join(t.TempDir(), "data"))
 	if !strings.Contains(more, "dicom:") {
 		more = "dicom: {listen: 127.0.0.1:0, accept: any}\n" + more
+	}
+	if !strings.Contains(more, "http:") {
+		more = "http: {listen: 127.0.0.1:0}\n" + more
 	}
 	cfg, err := Parse("test.yaml", []byte(text+more))
 	if err != nil {
@@ -59,7 +62,12 @@ type running struct {
 // of the test if the test does not.
 func run(t *testing.T, cfg Config) *running {
 	t.Helper()
-	g, err := New(cfg, Options{Version: "test"})
+	return runWith(t, cfg, Options{Version: "test"})
+}
+
+func runWith(t *testing.T, cfg Config, o Options) *running {
+	t.Helper()
+	g, err := New(cfg, o)
 	if err != nil {
 		t.Fatal(err)
 	}

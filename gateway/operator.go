@@ -53,10 +53,16 @@ func Connect(ctx context.Context, cfg Config) (op Operator, close func() error, 
 		c := newClient(cfg.DataDir)
 		return c, c.close, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+	if !isNotRunning(err) {
 		return nil, nil, fmt.Errorf("connect to the running gateway: %w", err)
 	}
 	return openOffline(cfg)
+}
+
+// isNotRunning tells whether connecting to the control socket failed because
+// there is no gateway.
+func isNotRunning(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func openOffline(cfg Config) (Operator, func() error, error) {

@@ -109,7 +109,7 @@ func (c *Config) servesPublic() bool { return c.Retrieve.Serve && c.Public.Liste
 
 // sharesListener tells whether people and the standard's clients come to the same address.
 func (c *Config) sharesListener() bool {
-	return c.servesPublic() && c.Public.Listen == c.HTTP.Listen && !strings.HasSuffix(c.Public.Listen, ":0")
+	return c.servesPublic() && c.Public.Listen == c.HTTP.Listen && c.Public.Listen != ListenPassed && !strings.HasSuffix(c.Public.Listen, ":0")
 }
 
 // load reads the keys of the clients.

@@ -90,15 +90,18 @@ func parseAETitle(s string) (string, error) {
 	return title, nil
 }
 
-// parseListen checks an address to listen on: HOST:PORT, or off. It returns ""
+// parseListen checks an address to listen on: HOST:PORT, ListenPassed, or off. It returns ""
 // for off.
 func parseListen(s string) (string, error) {
-	if s == "off" {
+	switch s {
+	case "off":
 		return "", nil
+	case ListenPassed:
+		return s, nil
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil {
-		return "", fmt.Errorf("%q is not HOST:PORT; write 127.0.0.1:11112, or 0.0.0.0:11112 for every interface, or off", s)
+		return "", fmt.Errorf("%q is not HOST:PORT; write 127.0.0.1:11112, or 0.0.0.0:11112 for every interface, or systemd, or off", s)
 	}
 	if host == "" {
 		return "", fmt.Errorf("%q names no host; write 0.0.0.0:%s if every interface is meant", s, port)

@@ -5,6 +5,8 @@
 // `systemctl status` shows, and WATCHDOG while the durable path works. All of
 // it goes over the datagram socket named by $NOTIFY_SOCKET, see sd_notify(3).
 //
+// Where socket units belong to the service, [PassedSockets] has what they listen on.
+//
 // Outside systemd (a terminal, a container, a test) the variable is absent and
 // every method does nothing, so callers never ask whether a manager is there:
 //

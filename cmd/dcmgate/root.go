@@ -76,6 +76,7 @@ func newRoot(started *bool) *cobra.Command {
 		newGet(),
 		newCommit(),
 		newStatus(),
+		newHealthcheck(),
 		newQueue(),
 		newViews(),
 		newVerify(),

@@ -24,11 +24,20 @@ func newServe() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := refuseForeign(cfg.DataDir); err != nil {
+				return err
+			}
 			limitMemory()
+			sockets, err := systemd.PassedSockets()
+			if err != nil {
+				return err
+			}
+			defer sockets.Close()
 			g, err := gateway.New(cfg, gateway.Options{
 				Version:  version,
 				Logger:   newLogger(cmd.ErrOrStderr(), cfg.Log),
 				Notifier: systemd.NewNotifier(),
+				Sockets:  sockets,
 			})
 			if err != nil {
 				return usageError{err}

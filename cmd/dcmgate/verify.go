@@ -67,6 +67,9 @@ func runRebuild(cmd *cobra.Command, at *where, asJSON bool) error {
 	if err != nil {
 		return err
 	}
+	if err := actAsOwner(cfg.DataDir); err != nil {
+		return err
+	}
 	bar := newByteBar(cmd.ErrOrStderr(), "rebuilding")
 	report, err := gateway.Rebuild(cmd.Context(), cfg, bar.set)
 	bar.close()

@@ -155,6 +155,9 @@ func newViewsExport() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
+			if err := actAsOwner(cfg.DataDir); err != nil {
+				return err
+			}
 			out := bufio.NewWriter(cmd.OutOrStdout())
 			if _, err := views.Export(cmd.Context(), source, view, asJSON, out); err != nil {
 				if errors.Is(err, views.ErrView) {

@@ -33,9 +33,12 @@ func newViewsInit() *cobra.Command {
 			"Secrets are references: file:PATH or credential:NAME.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o, err := f.options()
+			o, dataDir, err := f.options()
 			if err != nil {
 				return usageError{err}
+			}
+			if err := actAsOwner(dataDir); err != nil {
+				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), initTimeout)
 			defer cancel()
@@ -55,37 +58,38 @@ func newViewsInit() *cobra.Command {
 	return cmd
 }
 
-// options reads what the flags refer to.
-func (f *initFlags) options() (o views.InitOptions, err error) {
+// options reads what the flags refer to, and returns the data directory, too.
+func (f *initFlags) options() (o views.InitOptions, dataDir string, err error) {
 	cfg, v, err := f.find()
 	if err != nil {
-		return o, err
+		return o, "", err
 	}
+	dataDir = cfg.DataDir
 	o.AsText = v.AsText
-	if o.Source, err = v.Source(cfg.DataDir); err != nil {
-		return o, err
+	if o.Source, err = v.Source(dataDir); err != nil {
+		return o, dataDir, err
 	}
 	if f.admin != "" {
 		dsn, err := reference("--admin", f.admin)
 		if err != nil {
-			return o, err
+			return o, dataDir, err
 		}
-		if o.Admin, err = views.ParseSource(dsn, cfg.DataDir); err != nil {
-			return o, fmt.Errorf("--admin: %w", err)
+		if o.Admin, err = views.ParseSource(dsn, dataDir); err != nil {
+			return o, dataDir, fmt.Errorf("--admin: %w", err)
 		}
 	}
 	if f.reader == "" {
-		return o, nil
+		return o, dataDir, nil
 	}
 	if f.connections < 1 || f.connections > 1000 || f.statement < time.Second || f.statement > time.Hour {
-		return o, errors.New("--connections is 1 to 1000, --statement-timeout 1s to 1h")
+		return o, dataDir, errors.New("--connections is 1 to 1000, --statement-timeout 1s to 1h")
 	}
 	password, err := reference("--reader-password", f.password)
 	if err != nil {
-		return o, err
+		return o, dataDir, err
 	}
 	o.Reader = &views.Account{Name: f.reader, Password: password, Connections: f.connections, Statement: f.statement}
-	return o, nil
+	return o, dataDir, nil
 }
 
 // reference reads a secret that a flag refers to. One in the flag itself could be read by everybody on the machine.

@@ -84,11 +84,25 @@ func Start(t testing.TB, env []string, program string, args ...string) *Process 
 	return start(t, env, nil, program, args...)
 }
 
+// StartWith is Start with open files, which the program has from descriptor 3 on.
+func StartWith(t testing.TB, files []*os.File, program string, args ...string) *Process {
+	t.Helper()
+	cmd := exec.Command(program, args...)
+	cmd.ExtraFiles = files
+	return startCommand(t, cmd, nil)
+}
+
 // start is Start under another account, if one is given.
 func start(t testing.TB, env []string, account *syscall.Credential, program string, args ...string) *Process {
 	t.Helper()
-	p := &Process{cmd: exec.Command(program, args...), exited: make(chan struct{}), name: filepath.Base(program)}
-	p.cmd.Env = append(os.Environ(), env...)
+	cmd := exec.Command(program, args...)
+	cmd.Env = append(os.Environ(), env...)
+	return startCommand(t, cmd, account)
+}
+
+func startCommand(t testing.TB, cmd *exec.Cmd, account *syscall.Credential) *Process {
+	t.Helper()
+	p := &Process{cmd: cmd, exited: make(chan struct{}), name: filepath.Base(cmd.Path)}
 	p.cmd.Stdout, p.cmd.Stderr = &p.output, &p.output
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: account} // never outlive a test that was killed
 	if err := p.cmd.Start(); err != nil {

@@ -71,6 +71,9 @@ func formatSize(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
+// ParseSize reads a number of bytes as the configuration writes them: 16384, 64MiB (powers of 1024), 20GB (powers of 1000).
+func ParseSize(s string) (int64, error) { return parseSize(s) }
+
 // parseAETitle checks the value representation AE of PS3.5 6.2: at most 16
 // characters of the default repertoire without backslash and control
 // characters; leading and trailing spaces are not significant and are cut.

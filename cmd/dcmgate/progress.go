@@ -1,8 +1,10 @@
 package main
 
 import (
+	"fmt"
 	"io"
 	"os"
+	"sync/atomic"
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -32,6 +34,15 @@ func newBar(out io.Writer, title string, counters decor.Decorator) *bar {
 		mpb.PrependDecorators(decor.Name(title+" ")),
 		mpb.AppendDecorators(counters, decor.Name("  "), decor.AverageETA(decor.ET_STYLE_GO)),
 	)}
+}
+
+// newStepBar returns a bar for steps, each of which has words of its own, and the function that sets them.
+func newStepBar(out io.Writer, title string) (b *bar, say func(words string)) {
+	var words atomic.Value
+	words.Store("")
+	return newBar(out, title, decor.Any(func(s decor.Statistics) string {
+		return fmt.Sprintf("%d / %d  %s", s.Current, s.Total, words.Load())
+	})), func(text string) { words.Store(text) }
 }
 
 // set moves the bar.

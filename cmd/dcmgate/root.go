@@ -80,6 +80,7 @@ func newRoot(started *bool) *cobra.Command {
 		newQueue(),
 		newViews(),
 		newVerify(),
+		newBench(),
 		newRestore(),
 		newLinks(),
 		newConfig(),

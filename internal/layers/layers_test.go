@@ -32,15 +32,17 @@ var level = map[string]int{
 	"dcmgate/gateway":     40,
 	"dcmgate/cmd/dcmgate": 50,
 
-	// What the demonstration and the tests stand on.
+	// What the demonstration, the measurement of machines and the tests stand on.
 	"dcmgate/internal/mrdata":  10,
 	"dcmgate/internal/synth":   15,
 	"dcmgate/internal/archive": 25,
+	"dcmgate/internal/load":    25,
 	"dcmgate/internal/demo":    45,
+	"dcmgate/internal/bench":   45,
 }
 
 // testOnly may be imported by tests and by each other, never by the product.
-var testOnly = []string{"dcmgate/internal/peertest", "dcmgate/internal/layers", "dcmgate/internal/docs", "dcmgate/internal/load", "dcmgate/spool/spooltest", "dcmgate/test/"}
+var testOnly = []string{"dcmgate/internal/peertest", "dcmgate/internal/layers", "dcmgate/internal/docs", "dcmgate/spool/spooltest", "dcmgate/test/"}
 
 type goPackage struct {
 	ImportPath string

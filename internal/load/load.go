@@ -28,6 +28,12 @@ type Sender struct {
 	Window        uint16 // operations outstanding on an association; 0 and 1 send one at a time
 	Digests       bool   // remember the digest of what was acknowledged
 	Once          bool   // give up at the first failure instead of trying again
+	FirstStudy    int    // number of the first study, where several senders share a template
+	// More says whether another instance is to be begun, so that Total is what is sent at most. It is called by all
+	// associations at once; nil says yes.
+	More func() bool
+	// Answered is told how long each C-STORE took from its request to success, by all associations at once. It may be nil.
+	Answered func(time.Duration)
 
 	mu       sync.Mutex
 	acked    map[dicom.UID][sha256.Size]byte
@@ -54,9 +60,11 @@ func (s *Sender) Run(ctx context.Context, associations int) error {
 			end := (k + 1) * s.Total / associations
 			for next := k * s.Total / associations; next < end && ctx.Err() == nil; {
 				var err error
-				if next, err = s.session(ctx, next, end); err != nil && s.Once {
+				if next, err = s.session(ctx, next, end); err == nil {
+					return
+				} else if s.Once {
 					cancel(err)
-				} else if err != nil {
+				} else {
 					pause(ctx)
 				}
 			}
@@ -96,6 +104,9 @@ func (s *Sender) session(ctx context.Context, next, end int) (int, error) {
 			}
 			next++
 		}
+		if begun < end && s.More != nil && !s.More() {
+			end = begun
+		}
 		if begun < end && ctx.Err() == nil {
 			if err := s.begin(ctx, a, at, begun); err != nil {
 				return next, err
@@ -110,6 +121,7 @@ func (s *Sender) session(ctx context.Context, next, end int) (int, error) {
 type slot struct {
 	object  synth.Object
 	pending *dimse.Pending
+	begun   time.Time
 }
 
 func (s *Sender) begin(ctx context.Context, a *dimse.Association, at *slot, number int) (err error) {
@@ -120,7 +132,8 @@ func (s *Sender) begin(ctx context.Context, a *dimse.Association, at *slot, numb
 	if at.object.Data == nil {
 		at.object = s.Template.Object(0, 0, 0)
 	}
-	s.Template.Fill(&at.object, number/perStudy, 1, number)
+	s.Template.Fill(&at.object, s.FirstStudy+number/perStudy, 1, number)
+	at.begun = time.Now()
 	at.pending, err = a.StartStore(ctx, dimse.StoreRequest{ContextID: 1, SOPClassUID: synth.CTImageStorage,
 		SOPInstanceUID: dicom.UID(at.object.SOPInstanceUID), Data: bytes.NewReader(at.object.Data), Size: int64(len(at.object.Data))})
 	return err
@@ -135,6 +148,9 @@ func (s *Sender) await(ctx context.Context, at *slot) error {
 	}
 	if response.Status != dimse.StatusSuccess {
 		return fmt.Errorf("answered %v", response.Status)
+	}
+	if s.Answered != nil {
+		s.Answered(time.Since(at.begun))
 	}
 	var digest [sha256.Size]byte
 	if s.Digests {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dcmgate/internal/archive"
+	"dcmgate/internal/bench"
 	"dcmgate/internal/load"
 	"dcmgate/internal/peertest"
 	"dcmgate/internal/synth"
@@ -76,20 +77,11 @@ var receivers = []struct {
 // cpu returns the processor time that a process and its ended children have used.
 func cpu(b *testing.B, pid int) time.Duration {
 	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	used, err := bench.ProcessorTime(pid)
 	if err != nil {
 		b.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	ticks := 0
-	for _, field := range strings.Fields(rest)[11:15] { // utime, stime, cutime, cstime
-		n, err := strconv.Atoi(field)
-		if err != nil {
-			b.Fatal(err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
+	return used
 }
 
 // send sends n instances and reports the rate and the receiver's processor time.

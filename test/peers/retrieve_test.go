@@ -5,10 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +13,7 @@ import (
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/internal/archive"
+	"dcmgate/internal/bench"
 	"dcmgate/internal/load"
 	"dcmgate/internal/peertest"
 	"dcmgate/internal/synth"
@@ -102,7 +100,11 @@ func (r *retriever) run(b *testing.B, study string, size int) {
 	b.ReportMetric(rate, "instances/s")
 	b.ReportMetric(rate*float64(size)/1e6, "MB/s")
 	b.ReportMetric(used.Seconds()/(retrievedTimes*retrievedInstances*float64(size)/1e9), "CPU-s/GB")
-	b.ReportMetric(peakMemory(b, r.peer.PID())/1e6, "peak-MB")
+	peak, err := bench.PeakMemory(r.peer.PID())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(float64(peak)/1e6, "peak-MB")
 	b.ReportMetric(0, "ns/op")
 }
 
@@ -142,19 +144,4 @@ func (r *retriever) once(b *testing.B, study string) time.Duration {
 		b.Fatalf("%v, %v %q, %d arrived", err, answer.Status, answer.ErrorComment, r.arrived()-had)
 	}
 	return took
-}
-
-// peakMemory is the largest resident set that a process has had, in bytes.
-func peakMemory(b *testing.B, pid int) float64 {
-	b.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		b.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "VmHWM:")
-	n, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
-	if err != nil {
-		b.Fatal(err)
-	}
-	return n * 1024
 }

@@ -71,3 +71,7 @@ func (s *Spool) oldest() (at time.Time) {
 
 // Health returns nil while durable writes succeed, else what failed last.
 func (s *Spool) Health() error { return s.health.err() }
+
+// Quiet is for how long nobody has been storing; 0 while somebody is. What can wait does, so as to leave the disk to those
+// who store.
+func (s *Spool) Quiet() time.Duration { return s.payloads.Quiet() }

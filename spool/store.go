@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"time"
 
 	"dcmgate/spool/segment"
 )
@@ -21,6 +22,7 @@ type payloads interface {
 	Prepare(ctx context.Context, bytesPerSecond int64) (bool, error)
 	Segments() []segment.Info
 	Stats() (segment.Stats, error)
+	Quiet() time.Duration
 	Close() error
 }
 

@@ -21,47 +21,48 @@ type batch struct {
 // studiesAtOnce bounds the studies that are asked for in one query of the spool.
 const studiesAtOnce = 64
 
-// publish brings the database to the last of some changes.
-func (s *session) publish(ctx context.Context, changes []spool.Change) error {
-	b, err := s.gather(ctx, changes)
+// publish brings the database to the last of the first n changes, as many as can be made in time.
+func (s *session) publish(ctx context.Context, changes []spool.Change) (n int, err error) {
+	b, n, err := s.gather(ctx, changes)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	err = s.commit(ctx, b, func(st *state) { st.passed(changes[len(changes)-1]) })
+	err = s.commit(ctx, b, func(st *state) { st.passed(changes[n-1]) })
 	if err != nil {
-		return err
+		return 0, err
 	}
 	now := s.o.Now()
 	for _, at := range b.arrived {
 		s.metrics.lag.Observe(now.Sub(at).Seconds())
 	}
-	return nil
+	return n, nil
 }
 
-// gather makes the rows that changes concern, as things are now: a row may say more than its change, never less.
-func (s *session) gather(ctx context.Context, changes []spool.Change) (*batch, error) {
-	b := &batch{}
+// gather makes the rows that the first n changes concern, as things are now: a row may say more than its change, never less.
+func (s *session) gather(ctx context.Context, changes []spool.Change) (b *batch, n int, err error) {
+	b = &batch{}
 	touched := map[dicom.UID]bool{}
-	for _, c := range changes {
+	for began := time.Now(); n < len(changes) && (n == 0 || time.Since(began) < gatherTime); n++ {
+		c := changes[n]
 		in, err := s.o.Spool.Instance(c.ID)
 		if errors.Is(err, spool.ErrNotFound) {
 			continue // a later copy took its place, which has a change of its own
 		}
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if c.Kind != spool.ChangeEvicted {
 			touched[in.StudyInstanceUID] = true
 			b.arrived = append(b.arrived, in.Received)
 		}
 		if err := s.gatherImage(ctx, b, &in); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		if s.o.Files != nil && c.Kind != spool.ChangeEvicted && in.State != spool.InstanceStored {
 			b.gone[1] = append(b.gone[1], imageKey(&in))
 		}
 	}
-	return b, s.gatherStudies(ctx, b, touched)
+	return b, n, s.gatherStudies(ctx, b, touched)
 }
 
 // gatherImage makes the row of an instance, or of the version that is left in its place.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"dcmgate/dicom"
 	"dcmgate/spool"
@@ -30,7 +31,18 @@ const (
 // Opener opens instances; [spool.Spool] is one.
 type Opener interface {
 	Open(id spool.InstanceID) (*spool.Reader, error)
+	// Quiet is for how long nobody has been storing; 0 while somebody is.
+	Quiet() time.Duration
 }
+
+// Copying writes each byte a second time, which takes the disk and the page cache from those who store. While somebody does,
+// an exporter rests exportRest times as long as a copy took, until an instance has waited for exportPatience: then it rests
+// no longer than it works. A gap of exportGap between two writers ends a rest.
+const (
+	exportRest     = 9
+	exportPatience = 2 * time.Minute
+	exportGap      = 3 * time.Millisecond
+)
 
 // Exporter copies instances as Part 10 files into a shared folder. It implements [Files].
 type Exporter struct {
@@ -95,6 +107,7 @@ func (e *Exporter) Ready(ctx context.Context, in *spool.Instance) (File, error) 
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return file, fmt.Errorf("export: %w", err)
 	}
+	began := time.Now()
 	err = e.copy(in, filepath.Join(e.root, to))
 	if errors.Is(err, spool.ErrEvicted) || errors.Is(err, spool.ErrNotFound) || errors.Is(err, spool.ErrDamaged) {
 		return File{State: FileMissing}, nil
@@ -103,7 +116,33 @@ func (e *Exporter) Ready(ctx context.Context, in *spool.Instance) (File, error) 
 		return file, fmt.Errorf("export: %w", err)
 	}
 	e.dirty.Store(true)
-	return file, nil
+	return file, e.rest(ctx, in, time.Since(began))
+}
+
+// restAfter is how long to rest after a copy that took so long of an instance that has waited.
+func restAfter(took, waited time.Duration) time.Duration {
+	if waited < exportPatience {
+		return exportRest * took
+	}
+	return took
+}
+
+// rest lets those who store go first, after a copy that took so long.
+func (e *Exporter) rest(ctx context.Context, in *spool.Instance, took time.Duration) error {
+	end := time.NewTimer(restAfter(took, time.Since(in.Received)))
+	defer end.Stop()
+	look := time.NewTicker(exportGap / 3)
+	defer look.Stop()
+	for e.spool.Quiet() < exportGap {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end.C:
+			return nil
+		case <-look.C:
+		}
+	}
+	return nil
 }
 
 func (e *Exporter) copy(in *spool.Instance, to string) (err error) {

@@ -2,6 +2,7 @@ package views
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
@@ -185,5 +186,42 @@ func TestRowsWaitForTheirFiles(t *testing.T) {
 	caughtUp(t, s, p)
 	if rows := exported(t, source, "V_DocImage"); len(rows) != 1 {
 		t.Errorf("%v", rows)
+	}
+}
+
+// storing is a spool in which somebody stores until it was asked so often.
+type storing struct {
+	*spool.Spool
+	left int
+}
+
+func (s *storing) Quiet() time.Duration {
+	if s.left--; s.left >= 0 {
+		return 0
+	}
+	return exportGap
+}
+
+func TestExportRestsWhileOthersStore(t *testing.T) {
+	busy := &storing{left: 5}
+	e := &Exporter{spool: busy}
+	in := &spool.Instance{Received: time.Now()}
+	if err := e.rest(t.Context(), in, time.Hour); err != nil || busy.left != -1 {
+		t.Errorf("a gap between writers ends a rest: %v, asked %d times", err, 5-busy.left)
+	}
+	busy.left = 1 << 30
+	if err := e.rest(t.Context(), in, time.Millisecond); err != nil {
+		t.Errorf("a rest ends by itself: %v", err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.rest(ended, in, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("a rest ends with its context: %v", err)
+	}
+	if got := restAfter(time.Second, time.Minute); got != 9*time.Second {
+		t.Errorf("of an instance that came just now: %v", got)
+	}
+	if got := restAfter(time.Second, 10*time.Minute); got != time.Second {
+		t.Errorf("of one that has waited: %v", got)
 	}
 }

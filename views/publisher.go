@@ -19,6 +19,8 @@ import (
 // Spool is what a publisher reads; [spool.Spool] is one.
 type Spool interface {
 	LastSequence() uint64
+	// Quiet is for how long nobody has been storing; 0 while somebody is.
+	Quiet() time.Duration
 	Flush(ctx context.Context) error
 	Changes(behind uint64, limit int) ([]spool.Change, error)
 	Instance(id spool.InstanceID) (spool.Instance, error)
@@ -43,10 +45,12 @@ type Options struct {
 }
 
 // Pace of a publisher. It looks for changes every pace, and rests after a batch for as long as that took, so that the
-// instances that come in have the machine.
+// instances that come in have the machine; unless nobody has been storing for a pace. A batch ends early when it has taken
+// gatherTime to make its rows and files.
 const (
 	pace         = 100 * time.Millisecond
 	batchChanges = 1000
+	gatherTime   = time.Second
 	firstPause   = time.Second // after a failure; doubled up to lastPause
 	lastPause    = time.Minute
 	surveyEvery  = time.Minute // of what rows lack, for the metrics
@@ -190,16 +194,22 @@ func (s *session) step(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	more := false
 	if len(changes) > 0 {
-		if err := s.publish(ctx, changes); err != nil {
+		n, err := s.publish(ctx, changes)
+		if err != nil {
 			return err
 		}
+		more = n < len(changes) || len(changes) == batchChanges
 	} else if err := s.idle(ctx); err != nil {
 		return err
 	}
 	wait := time.Since(began)
-	if len(changes) < batchChanges {
+	switch {
+	case !more:
 		wait = max(pace, wait)
+	case s.o.Spool.Quiet() > pace:
+		wait = 0
 	}
 	return s.wait(ctx, wait)
 }

@@ -47,7 +47,7 @@ func (s *Store) beginPrepare() (*segment, file, error) {
 		return nil, nil, err
 	}
 	s.mu.Lock()
-	room := s.quiet() && s.phase == replayed && s.poolBytes()+s.o.SegmentSize <= s.o.PoolBytes && free/10 >= s.o.SegmentSize
+	room := s.quiet() >= prepareQuiet && s.phase == replayed && s.poolBytes()+s.o.SegmentSize <= s.o.PoolBytes && free/10 >= s.o.SegmentSize
 	s.mu.Unlock()
 	if !room {
 		return nil, nil, nil
@@ -72,10 +72,7 @@ func (s *Store) zeroFill(ctx context.Context, f file, bytesPerSecond int64) erro
 		if err := ctx.Err(); err != nil { // both may have been ready
 			return err
 		}
-		s.mu.Lock()
-		quiet := s.quiet()
-		s.mu.Unlock()
-		if !quiet {
+		if s.Quiet() < prepareQuiet {
 			continue
 		}
 		b := chunk[:min(prepareChunk, s.o.SegmentSize-at)]
@@ -88,8 +85,20 @@ func (s *Store) zeroFill(ctx context.Context, f file, bytesPerSecond int64) erro
 	return s.guarded(f.sync)
 }
 
-// quiet reports whether no writer is open and none was for a while. The caller holds s.mu.
-func (s *Store) quiet() bool { return s.leased == 0 && s.o.Now().Sub(s.lastWriter) >= prepareQuiet }
+// Quiet is for how long no writer has been open; 0 while one is.
+func (s *Store) Quiet() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.quiet()
+}
+
+// quiet is Quiet for a caller that holds s.mu.
+func (s *Store) quiet() time.Duration {
+	if s.leased > 0 {
+		return 0
+	}
+	return max(0, s.o.Now().Sub(s.lastWriter))
+}
 
 // guarded makes a call that touches the disk.
 func (s *Store) guarded(call func() error) error {

@@ -628,6 +628,9 @@ func TestPrepare(t *testing.T) {
 		}
 		none("just opened")
 		clock.Add(1999)
+		if q := s.Quiet(); q != 1999*time.Millisecond {
+			t.Errorf("quiet for %v", q)
+		}
 		none("a moment ago")
 		clock.Add(1)
 		if ok, err := s.Prepare(ctx, 1<<40); ok || !errors.Is(err, context.Canceled) {
@@ -635,6 +638,9 @@ func TestPrepare(t *testing.T) {
 		}
 		w := begin(t, s)
 		clock.Add(5000)
+		if q := s.Quiet(); q != 0 {
+			t.Errorf("quiet for %v while a writer is open", q)
+		}
 		none("while a writer is open")
 		w.Abort()
 		none("just after a writer")

@@ -53,6 +53,7 @@ func ingestWithViews(b *testing.B, g *gate) {
 	sender := newSender(g.address, 128<<10, total)
 	sender.Digests = false
 	began := time.Now()
+	defer func() { b.ReportMetric(time.Since(began).Seconds(), "s-to-publish-all") }()
 	if err := sender.Run(context.Background(), 4); err != nil {
 		b.Fatal(err)
 	}

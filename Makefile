@@ -7,7 +7,7 @@ GOFLAGS_BUILD := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # How long each fuzz target runs in `make fuzz`; continuous integration sets a minute.
 FUZZTIME ?= 10s
 
-.PHONY: help build demo test test-deps check race fuzz bench peers-bench cross clean
+.PHONY: help build demo test test-deps check race fuzz bench peers-bench cross image clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ peers-bench: build ## the performance report: dcmgate beside DCMTK and Orthanc i
 
 cross: ## static binaries for the supported machines into dist/
 	@for arch in amd64 arm64; do CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build $(GOFLAGS_BUILD) -o dist/dcmgate-linux-$$arch ./cmd/dcmgate || exit 1; done
+
+image: cross ## container images into dist/, with buildah and no other image, for docker load
+	@for arch in amd64 arm64; do scripts/image dist/dcmgate-linux-$$arch $$arch $(VERSION) dist/dcmgate-image-$$arch.tar || exit 1; done
 
 clean: ## remove what was built
 	rm -rf bin dist

@@ -80,7 +80,7 @@ func TestUnitsAreValidWithEachExample(t *testing.T) {
 // The exposure is what systemd makes of the sandbox, 0 to 10 (best to worst), times ten.
 func TestServiceIsInASandbox(t *testing.T) {
 	analyze := peertest.Require(t, "systemd-analyze")
-	for example, threshold := range map[string]string{"": "11", "examples/port-104.conf": "20"} {
+	for example, threshold := range map[string]string{"": "15", "examples/port-104.conf": "20"} {
 		dir, _ := installed(t)
 		if example != "" {
 			withDropIn(t, dir, example)

@@ -90,7 +90,7 @@ func (k *Keeper) result(peer string, uid dicom.UID) (*Result, [verdicts]int, err
 		}
 	}
 	if counts[here] > 0 && counts[elsewhere] == 0 { // else some could not be retrieved here
-		r.RetrieveAETitle = k.o.AETitle
+		r.RetrieveAETitle = k.terms.Load().aeTitle
 	}
 	return r, counts, nil
 }

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -88,6 +89,7 @@ func (o KeeperOptions) withDefaults() KeeperOptions {
 // spool before it is answered, so that a report outlives a restart; a peer may get one twice, never none.
 type Keeper struct {
 	o        KeeperOptions
+	terms    atomic.Pointer[terms]
 	metrics  *instruments
 	sessions chan struct{} // tokens
 
@@ -130,10 +132,20 @@ func NewKeeper(o KeeperOptions) *Keeper {
 		lines:    make(map[string]*line),
 		perPeer:  make(map[string]int),
 	}
+	k.Use(k.o.AETitle, k.o.MaxAge)
 	k.ctx, k.cancel = context.WithCancel(context.Background())
 	k.metrics = newInstruments(k.o.Registerer, k.countWaiting)
 	return k
 }
+
+// terms are what can change of the options.
+type terms struct {
+	aeTitle string
+	maxAge  time.Duration
+}
+
+// Use changes AETitle and MaxAge of the options for the reports that are made from now on.
+func (k *Keeper) Use(aeTitle string, maxAge time.Duration) { k.terms.Store(&terms{aeTitle, maxAge}) }
 
 // Run takes up what an earlier process has left and reports until ctx ends. It is called once. The error is that of a spool that cannot be read.
 func (k *Keeper) Run(ctx context.Context) error {

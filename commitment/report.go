@@ -130,7 +130,7 @@ func (k *Keeper) next(l *line) (batch, expired []*transaction, wait time.Duratio
 	defer k.mu.Unlock()
 	now := time.Now()
 	l.waiting = slices.DeleteFunc(l.waiting, func(t *transaction) bool {
-		old := now.Sub(t.received) > k.o.MaxAge
+		old := now.Sub(t.received) > k.terms.Load().maxAge
 		if old {
 			expired = append(expired, t)
 		}

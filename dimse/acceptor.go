@@ -131,7 +131,7 @@ func (s *Server) decide(a *Association) {
 	if a.service == nil {
 		a.service = noService
 	}
-	a.settle(a.fire(evt7AssociateAccept, &occurrence{pdu: s.answer(a.rq, acceptance)}))
+	a.settle(a.fire(evt7AssociateAccept, &occurrence{pdu: s.answer(a.rq, acceptance, a.offered)}))
 }
 
 // settle treats a failed write of the answer as the loss of the connection it is.
@@ -169,12 +169,12 @@ func (s *Server) ask(a *Association) (acceptance *Acceptance, refusal *RejectErr
 }
 
 // answer makes the A-ASSOCIATE-AC of an acceptance.
-func (s *Server) answer(rq *pdu.AssociateRQ, acceptance *Acceptance) *pdu.AssociateAC {
+func (s *Server) answer(rq *pdu.AssociateRQ, acceptance *Acceptance, maxLength uint32) *pdu.AssociateAC {
 	ac := pdu.NewAssociateAC(rq)
 	ac.ProtocolVersion = pdu.ProtocolVersion1
 	ac.ApplicationContext = pdu.ApplicationContextName
 	ac.Results = Negotiate(rq, chosenResults(rq, acceptance.Results))
-	ac.MaximumLength = s.options.MaximumLength
+	ac.MaximumLength = maxLength
 	ac.ImplementationClassUID = string(dicom.ImplementationClassUID)
 	ac.ImplementationVersionName = dicom.ImplementationVersionName
 	ac.AsyncOperationsWindow = grantWindow(rq.AsyncOperationsWindow, acceptance.AsyncOperationsWindow)
@@ -221,7 +221,8 @@ func chosenResults(rq *pdu.AssociateRQ, results []pdu.PresentationContextResult)
 
 // newInbound makes the association of an accepted connection.
 func (s *Server) newInbound(conn net.Conn) *Association {
-	a := newAssociation(inbound, conn, s.options.Timeouts, s.options.MaximumLength, s.metrics, s.log)
+	o := s.options.Load()
+	a := newAssociation(inbound, conn, o.Timeouts, o.MaximumLength, s.metrics, s.log)
 	a.remote = remoteAddress(conn)
 	return a
 }

@@ -10,16 +10,23 @@ import (
 // half-open: it has no association yet. Those are few and cheap, and give way to newer ones
 // (see waiting); one that brings a request needs a place among the associations.
 type admission struct {
-	limit      int // associations in all
-	perAddress int // connections of one address that are associated; 0 is no limit
-	reserved   int // places beyond limit for requests that propose nothing but Verification
+	reserved int // places beyond limit for requests that propose nothing but Verification
 
 	mu         sync.Mutex
+	limit      int // associations in all
+	perAddress int // connections of one address that are associated; 0 is no limit
 	placed     map[*Association]place
 	associated map[netip.Addr]int // ordinary places, by address
 	halfOpen   *waiting
 	taken      int // ordinary places
 	echoes     int // reserved places
+}
+
+// setLimits changes the limits for what is admitted from now on.
+func (d *admission) setLimits(o ServerOptions) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.limit, d.perAddress = o.MaxAssociations, o.MaxPerAddress
 }
 
 // place is what a connection occupies: a seat while it is half-open, or one of two kinds of

@@ -27,6 +27,7 @@ type Association struct {
 	direction direction
 	tls       *tls.ConnectionState
 	limits    Timeouts
+	offered   uint32 // longest P-DATA-TF to be received
 	log       *slog.Logger
 	metrics   *instruments
 	service   Service // answers what the peer requests
@@ -85,6 +86,7 @@ func newAssociation(d direction, conn net.Conn, limits Timeouts, maxLength uint3
 		id:        fmt.Sprintf("%c%d", directionNames[d][0], associationNumber.Add(1)),
 		direction: d,
 		limits:    limits,
+		offered:   maxLength,
 		log:       log,
 		metrics:   m,
 		begun:     time.Now(),

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,7 +66,7 @@ func (o ServerOptions) withDefaults() ServerOptions {
 // Server accepts associations. It is safe for concurrent use.
 type Server struct {
 	handler   Handler
-	options   ServerOptions
+	options   atomic.Pointer[ServerOptions]
 	metrics   *instruments
 	log       *slog.Logger
 	admission *admission
@@ -87,31 +88,50 @@ func NewServer(h Handler, o ServerOptions) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Server{
-		handler: h, options: o, metrics: m, log: o.Logger,
+	s := &Server{
+		handler: h, metrics: m, log: o.Logger,
 		admission: newAdmission(o),
 		refusals:  newSuppressor(),
 		reserved:  reservedTimes{idle: 5 * time.Second, total: 10 * time.Second},
 		listeners: make(map[net.Listener]struct{}),
 		open:      make(map[*Association]struct{}),
-	}, nil
+	}
+	s.options.Store(&o)
+	return s, nil
+}
+
+// SetLimits takes Timeouts, MaxAssociations, MaxPerAddress and MaximumLength of o for the connections that are accepted from
+// now on. Nobody is sent away because there may be fewer.
+func (s *Server) SetLimits(o ServerOptions) {
+	o = o.withDefaults()
+	s.options.Store(&o)
+	s.admission.setLimits(o)
 }
 
 // Serve accepts connections on l until Shutdown or Close, and then returns nil; or the error
-// that keeps l from accepting. It closes l. Several listeners may be served, also by ServeTLS;
-// all limits are over all of them.
+// that keeps l from accepting, which is net.ErrClosed if l was closed: the associations that came
+// by it go on. It closes l. Several listeners may be served, also by ServeTLS; all limits are over
+// all of them.
 func (s *Server) Serve(l net.Listener) error { return s.serve(l, nil) }
 
 // ServeTLS is Serve for associations over TLS (PS3.15 annex B). TLS 1.2 is the least unless
 // config.MinVersion is set.
 func (s *Server) ServeTLS(l net.Listener, config *tls.Config) error {
-	if config == nil {
-		config = new(tls.Config) // which fails every handshake; never plain
-	}
-	return s.serve(l, tlsConfig(config))
+	return s.ServeTLSBy(l, func() *tls.Config { return config })
 }
 
-func (s *Server) serve(l net.Listener, secure *tls.Config) error {
+// ServeTLSBy is ServeTLS with a configuration that may be another for each connection.
+func (s *Server) ServeTLSBy(l net.Listener, config func() *tls.Config) error {
+	return s.serve(l, func() *tls.Config {
+		if c := config(); c != nil {
+			return tlsConfig(c)
+		}
+		return new(tls.Config) // which fails every handshake; never plain
+	})
+}
+
+// serve accepts connections; secure is nil without TLS.
+func (s *Server) serve(l net.Listener, secure func() *tls.Config) error {
 	if !s.listen(l) {
 		return l.Close()
 	}
@@ -161,10 +181,10 @@ func (s *Server) isClosing() bool {
 }
 
 // accept starts the life of a connection. If too many are half-open, an older one ends.
-func (s *Server) accept(conn net.Conn, secure *tls.Config) {
+func (s *Server) accept(conn net.Conn, secure func() *tls.Config) {
 	tuned := tune(conn)
 	if secure != nil {
-		tuned = tls.Server(tuned, secure)
+		tuned = tls.Server(tuned, secure())
 	}
 	a := s.newInbound(tuned)
 	if s.admission.full() {

@@ -28,6 +28,7 @@ type stanza struct {
 }
 
 func (s *stanza) locate(at place, set bool) { *s = stanza{at: at, set: set} }
+func (s *stanza) where() place              { return s.at }
 
 // place is a position in the configuration file and the path of keys to it.
 type place struct {

@@ -5,69 +5,27 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
-	"dcmgate/cloud"
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/forwarder"
 	"dcmgate/spool"
 )
 
-// security is what New loads from the files that the configuration names.
-type security struct {
-	server       *tls.Config            // nil without a TLS listener
-	destinations map[string]*tls.Config // by name; nil entries for plain TCP
-	upstreams    map[string]*tls.Config // likewise
-	peers        map[string]*tls.Config // by AE title; likewise
-	public       *tls.Config            // nil for plain HTTP
-	clients      []cloud.Key            // of interface 203
-	cloud        *cloud.Client          // nil if there is none
-}
-
-func loadSecurity(cfg Config, log *slog.Logger) (security, error) {
-	s := security{
-		destinations: make(map[string]*tls.Config), upstreams: make(map[string]*tls.Config), peers: make(map[string]*tls.Config),
-	}
-	var err error
-	if s.server, err = cfg.DICOM.TLS.load(cfg.Peers); err != nil {
-		return s, err
-	}
-	if s.public, err = cfg.Public.TLS.load(log); err != nil {
-		return s, err
-	}
-	if s.clients, err = cfg.Retrieve.load(); err != nil {
-		return s, err
-	}
-	if s.cloud, err = cfg.Retrieve.Cloud.client(); err != nil {
-		return s, err
-	}
-	for _, d := range cfg.Destinations {
-		if s.destinations[d.Name], err = d.TLS.Load(d.Address); err != nil {
-			return s, fmt.Errorf("destination %s: %w", d.Name, err)
-		}
-	}
-	for _, u := range cfg.Upstreams {
-		if s.upstreams[u.Name], err = u.TLS.Load(u.Address); err != nil {
-			return s, fmt.Errorf("upstream %s: %w", u.Name, err)
-		}
-	}
-	for _, p := range cfg.Peers {
-		if s.peers[p.AETitle], err = p.TLS.Load(p.Address); err != nil {
-			return s, fmt.Errorf("peer %s: %w", p.AETitle, err)
-		}
-	}
-	return s, nil
-}
-
 // newServer builds what accepts associations, on the plain listener and on that
 // for TLS: the limits are over both.
-func (g *Gateway) newServer(r *receiver) (*dimse.Server, error) {
-	d := &g.cfg.DICOM
-	return dimse.NewServer(r, dimse.ServerOptions{
+func (g *Gateway) newServer(s *settings, r *receiver) (*dimse.Server, error) {
+	o := serverLimits(&s.DICOM)
+	o.Logger, o.Registerer = g.log, g.registry
+	return dimse.NewServer(r, o)
+}
+
+// serverLimits are what senders may take and have.
+func serverLimits(d *DICOM) dimse.ServerOptions {
+	return dimse.ServerOptions{
 		Timeouts: dimse.Timeouts{
 			ARTIM:        d.Timeouts.Association,
 			IdleTimeout:  d.Timeouts.Idle,
@@ -78,29 +36,31 @@ func (g *Gateway) newServer(r *receiver) (*dimse.Server, error) {
 		MaxAssociations: d.MaxAssociations,
 		MaxPerAddress:   d.MaxPerAddress,
 		MaximumLength:   d.MaxPDU,
-		Logger:          g.log,
-		Registerer:      g.registry,
-	})
+	}
 }
 
 // newForwarder builds what delivers.
-func (g *Gateway) newForwarder(s *spool.Spool) (*forwarder.Forwarder, error) {
-	destinations := make([]forwarder.Destination, 0, len(g.cfg.Destinations))
-	for _, d := range g.cfg.Destinations {
-		destinations = append(destinations, forwarderDestination(d, g.security.destinations[d.Name]))
-	}
-	dialer := &forwarder.DIMSE{CallingAETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry}
+func (g *Gateway) newForwarder(s *settings, from *spool.Spool) (*forwarder.Forwarder, error) {
+	dialer := &forwarder.DIMSE{CallingAETitle: s.AETitle, Logger: g.log, Registerer: g.registry}
 	return forwarder.New(forwarder.Options{
-		Queue:        forwarder.FromSpool(s),
+		Queue:        forwarder.FromSpool(from),
 		Dialer:       dialer,
-		Custody:      s,
+		Custody:      from,
 		Commitments:  dialer,
-		Destinations: destinations,
-		Grace:        g.grace(),
+		Destinations: forwarderDestinations(s),
+		Grace:        s.grace(),
 		Logger:       g.log,
 		Registerer:   g.registry,
 		Converter:    g.converter,
 	})
+}
+
+func forwarderDestinations(s *settings) []forwarder.Destination {
+	destinations := make([]forwarder.Destination, 0, len(s.Destinations))
+	for _, d := range s.Destinations {
+		destinations = append(destinations, forwarderDestination(d, s.destinations[d.Name]))
+	}
+	return destinations
 }
 
 func forwarderDestination(d Destination, secure *tls.Config) forwarder.Destination {
@@ -143,13 +103,14 @@ func (g *Gateway) operations(p *parts) Operator {
 		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
 			return rebuildViews(ctx, p.publish, name, progress)
 		},
-		restore: (&restoring{p.restorer, p.receive.queries, g.moveDestinations()}).run,
+		restore: (&restoring{p.restorer, p.receive.queries, p.callees.destination}).run,
 		revoke: func(study dicom.UID) error {
 			if p.links == nil {
-				return revokeLinks(g.cfg, study)
+				return revokeLinks(g.settings().Config, study)
 			}
 			return endLinks(p.links, study)
 		},
+		reload: func() (Reloaded, error) { return g.Reload("asked for") },
 	}, p.forward}
 }
 
@@ -186,10 +147,7 @@ func (g *Gateway) admin(p *parts) *admin {
 
 // checkReady says whether instances can be received.
 func (g *Gateway) checkReady(p *parts) error {
-	g.mu.Lock()
-	running := g.running == p
-	g.mu.Unlock()
-	if !running {
+	if g.parts() != p {
 		return errors.New("starting or stopping")
 	}
 	if err := p.spool.Health(); err != nil {
@@ -216,33 +174,33 @@ func (g *Gateway) registerReady(p *parts) {
 // Status returns a snapshot; only what the configuration says before Ready and
 // after the end of Run.
 func (g *Gateway) Status() Status {
-	g.mu.Lock()
-	p := g.running
-	g.mu.Unlock()
+	p := g.parts()
 	if p == nil {
-		return Status{AETitle: g.cfg.AETitle, Version: g.version, Config: g.cfg.Source, DataDir: g.cfg.DataDir, Notes: g.cfg.Notes}
+		cfg := g.settings()
+		return Status{AETitle: cfg.AETitle, Version: g.version, Config: cfg.Source, DataDir: cfg.DataDir, Notes: cfg.Notes}
 	}
 	return g.status(p)
 }
 
 func (g *Gateway) status(p *parts) Status {
-	live := p.forward.Status()
+	cfg, live := g.settings(), p.forward.Status()
 	s := Status{
 		Running:      true,
 		Version:      g.version,
-		AETitle:      g.cfg.AETitle,
-		Config:       g.cfg.Source,
-		DataDir:      g.cfg.DataDir,
+		AETitle:      cfg.AETitle,
+		Config:       cfg.Source,
+		DataDir:      cfg.DataDir,
 		Started:      p.started,
 		Listeners:    g.Listeners(),
-		Spool:        spoolStatus(p.spool, g.cfg.Spool.Quota),
+		Spool:        spoolStatus(p.spool, cfg.Spool.Quota),
 		Recovery:     recoveryStatus(p.spool.Recovery()),
 		Received:     p.receive.tally.status(),
-		Destinations: destinationStatus(g.cfg.Destinations, live, p.spool.Counts()),
+		Destinations: destinationStatus(cfg.Destinations, live, p.spool.Counts()),
 		Commitments:  commitmentStatus(p.keeper),
 		Views:        viewsStatus(p.publish),
 		Upstreams:    upstreamStatus(p.upstreams),
-		Notes:        g.cfg.Notes,
+		Reload:       g.reloads.status(),
+		Notes:        cfg.Notes,
 	}
 	s.Associations.In = int(p.receive.open.Load())
 	for i := range live {

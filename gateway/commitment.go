@@ -9,19 +9,12 @@ import (
 )
 
 // newKeeper builds what answers requests for storage commitment.
-func (g *Gateway) newKeeper(s *spool.Spool) *commitment.Keeper {
-	callees := g.callees()
+func (g *Gateway) newKeeper(s *settings, in *spool.Spool, peers *callees) *commitment.Keeper {
 	return commitment.NewKeeper(commitment.KeeperOptions{
-		Store:   s,
-		AETitle: g.cfg.AETitle,
-		Dial: func(aeTitle string) commitment.Dial {
-			c, ok := callees[aeTitle]
-			if !ok {
-				return nil
-			}
-			return c.dial
-		},
-		MaxAge:     g.cfg.Commitment.MaxAge,
+		Store:      in,
+		AETitle:    s.AETitle,
+		Dial:       peers.reportee,
+		MaxAge:     s.Commitment.MaxAge,
 		Logger:     g.log,
 		Registerer: g.registry,
 	})

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -41,6 +42,8 @@ type Config struct {
 	// Notes are sentences about what is valid but deserves attention: keys
 	// that this version does not act on, secrets in plain text.
 	Notes []string
+
+	raw *rawConfig // as it is written
 }
 
 // Institution identifies the hospital in rows and interfaces.
@@ -303,7 +306,12 @@ type ConfigError struct {
 	Line, Column int
 	Path         string // keys to the place, such as destinations[0].address
 	Message      string // what is wrong and what to write instead
+
+	cause error // of what is wrong with a file that the place names; may be nil
 }
+
+// Unwrap returns the cause, if there is one.
+func (e *ConfigError) Unwrap() error { return e.cause }
 
 // Error formats the mistake as FILE:LINE:COLUMN: PATH: MESSAGE.
 func (e *ConfigError) Error() string {
@@ -328,19 +336,31 @@ func Default() Config {
 // Load reads and validates a configuration file. Mistakes are *ConfigError
 // values joined, every one of the file at once.
 func Load(path string) (Config, error) {
+	data, err := readConfig(path)
+	if err != nil {
+		return Config{}, err
+	}
+	cfg, err := Parse(path, data)
+	if err == nil && !cfg.raw.set {
+		return Config{}, &ConfigError{File: path, Line: 1, Column: 1, Message: "holds no keys; `dcmgate config example` prints a configuration to start from"}
+	}
+	return cfg, err
+}
+
+func readConfig(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return Config{}, fmt.Errorf("configuration: %w; `dcmgate config example` prints one to start from", err)
+		return nil, fmt.Errorf("configuration: %w; `dcmgate config example` prints one to start from", err)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxConfigSize+1))
 	if err != nil {
-		return Config{}, fmt.Errorf("configuration: %w", err)
+		return nil, fmt.Errorf("configuration: %w", err)
 	}
 	if len(data) > maxConfigSize {
-		return Config{}, fmt.Errorf("configuration: %s is larger than %s", path, formatSize(maxConfigSize))
+		return nil, fmt.Errorf("configuration: %s is larger than %s", path, formatSize(maxConfigSize))
 	}
-	return Parse(path, data)
+	return data, nil
 }
 
 // Parse validates the contents of a configuration file; name is used in
@@ -357,7 +377,28 @@ func Parse(name string, data []byte) (Config, error) {
 	}
 	cfg.Source = name
 	cfg.Notes = v.notes
+	cfg.raw = &raw
 	return cfg, nil
+}
+
+// DataDirIn finds the data directory in a configuration file that may have
+// mistakes, to reach the gateway that goes on with the one before; "" if it
+// cannot be told.
+func DataDirIn(path string) string {
+	data, err := readConfig(path)
+	if err != nil {
+		return ""
+	}
+	var raw rawConfig
+	if parseYAML(path, data, &raw); raw.DataDir.Set {
+		return raw.DataDir.Text
+	}
+	for line := range bytes.Lines(data) {
+		if bytes.HasPrefix(line, []byte("data_dir:")) {
+			parseYAML(path, line, &raw)
+		}
+	}
+	return raw.DataDir.Text
 }
 
 // joinByLine puts mistakes in the order of the file, which neither binding nor

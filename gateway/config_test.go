@@ -32,6 +32,7 @@ func TestReferenceIsTheDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	got.Notes, want.Notes = nil, nil
+	got.raw, want.raw = nil, nil
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the reference's values differ from the defaults\nreference %+v\ndefault   %+v", got, want)
 	}

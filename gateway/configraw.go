@@ -10,6 +10,11 @@ const (
 // The raw structs mirror the file: one field per key, in the order of the
 // reference, every leaf as text with its place and its default. config.go
 // turns them into a Config with real types.
+//
+// The tag file says that a value names a file whose contents matter, so that a
+// change of it is a change of the configuration: text for what anybody may
+// read, a path; key for a private key, a path or a reference; secret for a
+// reference, unless the secret stands there itself. See files.go.
 
 type rawConfig struct {
 	stanza
@@ -72,9 +77,9 @@ type rawServerTimeouts struct {
 type rawServerTLS struct {
 	stanza
 	Listen   value `yaml:"listen" default:"off"`
-	Cert     value `yaml:"cert"`
-	Key      value `yaml:"key"`
-	ClientCA value `yaml:"client_ca"`
+	Cert     value `yaml:"cert" file:"text"`
+	Key      value `yaml:"key" file:"key"`
+	ClientCA value `yaml:"client_ca" file:"text"`
 }
 
 type rawHTTP struct {
@@ -96,9 +101,9 @@ type rawPublic struct {
 
 type rawPublicTLS struct {
 	stanza
-	Cert     value `yaml:"cert"`
-	Key      value `yaml:"key"`
-	ClientCA value `yaml:"client_ca"`
+	Cert     value `yaml:"cert" file:"text"`
+	Key      value `yaml:"key" file:"key"`
+	ClientCA value `yaml:"client_ca" file:"text"`
 }
 
 type rawSpool struct {
@@ -178,9 +183,9 @@ type rawClientTimeouts struct {
 type rawClientTLS struct {
 	stanza
 	Enabled    value `yaml:"enabled" default:"false"`
-	CA         value `yaml:"ca"`
-	Cert       value `yaml:"cert"`
-	Key        value `yaml:"key"`
+	CA         value `yaml:"ca" file:"text"`
+	Cert       value `yaml:"cert" file:"text"`
+	Key        value `yaml:"key" file:"key"`
 	ServerName value `yaml:"server_name"`
 }
 
@@ -216,7 +221,7 @@ type rawUpstreamTimeouts struct {
 type rawView struct {
 	stanza
 	Name  value `yaml:"name"`
-	DSN   value `yaml:"dsn"`
+	DSN   value `yaml:"dsn" file:"secret"`
 	Dates value `yaml:"dates" default:"native"`
 }
 
@@ -247,7 +252,7 @@ type rawRule struct {
 	From   []value `yaml:"from"`
 	Match  value   `yaml:"match"`
 	Value  value   `yaml:"value"`
-	Lookup value   `yaml:"lookup"`
+	Lookup value   `yaml:"lookup" file:"text"`
 }
 
 type rawFiles struct {
@@ -272,11 +277,11 @@ type rawCloud struct {
 	HospitalCode value   `yaml:"hospital_code"`
 	Signature    value   `yaml:"signature" default:"md5"`
 	AccessKey    value   `yaml:"access_key"`
-	AccessSecret value   `yaml:"access_secret"`
-	IV           value   `yaml:"iv"`
+	AccessSecret value   `yaml:"access_secret" file:"secret"`
+	IV           value   `yaml:"iv" file:"secret"`
 	TimeStamp    value   `yaml:"timestamp" default:"false"`
 	Hosts        []value `yaml:"hosts"`
-	CA           value   `yaml:"ca"`
+	CA           value   `yaml:"ca" file:"text"`
 	Parallel     value   `yaml:"parallel" default:"4"`
 	Timeout      value   `yaml:"timeout" default:"30s"`
 	Attempts     value   `yaml:"attempts" default:"5"`
@@ -286,8 +291,8 @@ type rawCloud struct {
 type rawClient struct {
 	stanza
 	AccessKey    value `yaml:"access_key"`
-	AccessSecret value `yaml:"access_secret"`
-	IV           value `yaml:"iv"`
+	AccessSecret value `yaml:"access_secret" file:"secret"`
+	IV           value `yaml:"iv" file:"secret"`
 }
 
 type rawLog struct {

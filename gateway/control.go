@@ -52,6 +52,7 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("POST /v1/verify", c.postVerify)
 	mux.HandleFunc("POST /v1/views/rebuild", c.postRebuildViews)
 	mux.HandleFunc("POST /v1/restore", c.postRestore)
+	mux.HandleFunc("POST /v1/reload", c.postReload)
 	mux.HandleFunc("POST /v1/links/revoke", c.postRevoke)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.health()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.ready()) })

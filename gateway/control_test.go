@@ -61,6 +61,10 @@ func (f fakeOperator) Restore(_ context.Context, rq RestoreRequest, progress fun
 	return RestoreReport{To: rq.To, Report: restore.Report{Listed: 3, Failures: []restore.Failure{{Instance: rq.Study, Reason: "gone"}}}}, f.err
 }
 
+func (f fakeOperator) Reload(context.Context) (Reloaded, error) {
+	return Reloaded{File: "f", Changed: []string{"peers"}}, f.err
+}
+
 func (f fakeOperator) RevokeLinks(_ context.Context, study dicom.UID) error {
 	if study == "1.9" {
 		return errors.New("disk full")

@@ -80,7 +80,7 @@ func (v *validator) checkEvictAfter(cfg *Config) {
 // asked for them any more; else nothing ever would.
 func (g *Gateway) abandonAwaiting(ctx context.Context, s *spool.Spool) {
 	counts := s.Counts()
-	for _, d := range g.cfg.Destinations {
+	for _, d := range g.settings().Destinations {
 		if d.Commitment.Enabled || counts[d.Name].Awaiting == 0 {
 			continue
 		}
@@ -104,7 +104,7 @@ type reporters struct {
 // resolveWait bounds the look-up of a destination's address.
 const resolveWait = 2 * time.Second
 
-func newReporters(cfg Config) reporters {
+func newReporters(cfg *Config) reporters {
 	r := reporters{peers: cfg.Peers, resolve: func(ctx context.Context, host string) ([]netip.Addr, error) {
 		return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	}}

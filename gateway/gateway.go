@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -9,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,18 +36,25 @@ type Options struct {
 	Logger   *slog.Logger      // nil discards
 	Notifier *systemd.Notifier // nil tells nobody
 	Sockets  *systemd.Sockets  // passed by systemd, for listeners that are set to [ListenPassed]; nil has none
+	Logging  *Logging          // of Logger; nil leaves it as it is when the configuration changes
+	Hangups  <-chan os.Signal  // each has the configuration taken again; nil: none come
 }
 
 // Gateway is a configured gateway. Make it with [New] and run it once.
 type Gateway struct {
-	cfg       Config
+	current   atomic.Pointer[settings]
 	version   string
 	log       *slog.Logger
 	notifier  *systemd.Notifier
 	sockets   *systemd.Sockets
 	registry  *metrics.Registry
 	converter *transfer.Converter
-	security  security
+	logging   *Logging
+	hangups   <-chan os.Signal
+	started   *settings // that Run began with
+
+	reloading sync.Mutex // held by a reload, and by the stop
+	reloads   *reloads
 
 	ready   chan struct{} // closed once everything is up
 	mu      sync.Mutex
@@ -60,17 +69,24 @@ func New(cfg Config, o Options) (*Gateway, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	g := &Gateway{
-		cfg: cfg, version: o.Version, log: o.Logger, notifier: o.Notifier, sockets: o.Sockets,
+		version: o.Version, log: o.Logger, notifier: o.Notifier, sockets: o.Sockets, logging: o.Logging, hangups: o.Hangups,
 		registry: metrics.NewRegistry(o.Version),
 		ready:    make(chan struct{}),
 	}
+	g.reloads = newReloads(g.registry)
 	g.converter = transfer.NewConverter(g.registry, g.log)
-	var err error
-	if g.security, err = loadSecurity(cfg, o.Logger); err != nil {
+	g.reloads.reading(cfg.watchedFiles())
+	s, err := loadSettings(cfg)
+	if err != nil {
 		return nil, err
 	}
+	g.current.Store(s)
+	g.started = s
 	return g, nil
 }
+
+// settings are those in force. Whoever needs several of them that agree asks once.
+func (g *Gateway) settings() *settings { return g.current.Load() }
 
 // Ready is closed once the gateway receives and delivers.
 func (g *Gateway) Ready() <-chan struct{} { return g.ready }
@@ -95,6 +111,7 @@ type parts struct {
 	publish   []*views.Publisher
 	upstreams []*upstream.Upstream
 	receive   *receiver
+	callees   *callees
 	keeper    *commitment.Keeper
 	dicom     *dimse.Server
 	restorer  *restore.Restorer   // nil if there is no cloud to restore from
@@ -126,11 +143,13 @@ func (g *Gateway) Run(ctx context.Context) error {
 	g.announce(p)
 	select {
 	case <-ctx.Done():
-		g.log.Info("stopping", "within", g.cfg.ShutdownTimeout)
+		g.log.Info("stopping", "within", g.settings().ShutdownTimeout)
 	case <-failed:
 		g.log.Error("a part of the gateway failed; stopping")
 	}
 	g.setRunning(nil)
+	g.reloading.Lock() // one that is under way changes what is going to be stopped
+	defer g.reloading.Unlock()
 	return g.stop(p)
 }
 
@@ -146,34 +165,36 @@ func (g *Gateway) open() (_ *parts, err error) {
 			}
 		}
 	}()
-	if err := os.MkdirAll(g.cfg.DataDir, 0o700); err != nil {
-		return nil, dataDirError(g.cfg.DataDir, err)
+	s := g.settings()
+	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
+		return nil, dataDirError(s.DataDir, err)
 	}
 	if p.spool, err = g.openSpool(lockWait); err != nil {
-		return nil, dataDirError(g.cfg.DataDir, err)
+		return nil, dataDirError(s.DataDir, err)
 	}
-	if p.forward, err = g.newForwarder(p.spool); err != nil {
+	if p.forward, err = g.newForwarder(s, p.spool); err != nil {
 		return nil, err
 	}
-	if p.publish, err = g.newPublishers(p.spool); err != nil {
+	if p.publish, err = g.newPublishers(s, p.spool); err != nil {
 		return nil, err
 	}
-	if p.upstreams, err = g.newUpstreams(); err != nil {
+	if p.upstreams, err = g.newUpstreams(s); err != nil {
 		return nil, err
 	}
-	p.receive = newReceiver(g.cfg, spoolIntake{p.spool}, g.log, g.registry)
+	p.callees = newCallees(s, g.log, g.registry)
+	p.receive = newReceiver(s.Config, spoolIntake{p.spool}, g.log, g.registry)
 	p.receive.reports = p.forward.TakeReport
 	p.receive.queries = qr.New(qr.Options{
-		Index: p.spool, AETitle: g.cfg.AETitle, Logger: g.log, Registerer: g.registry, Converter: g.converter,
-		Destination: g.moveDestinations(), Upstreams: askable(p.upstreams),
+		Index: p.spool, AETitle: g.settings().AETitle, Logger: g.log, Registerer: g.registry, Converter: g.converter,
+		Destination: p.callees.destination, Upstreams: askable(p.upstreams),
 	})
-	p.keeper = g.newKeeper(p.spool)
+	p.keeper = g.newKeeper(s, p.spool, p.callees)
 	p.receive.keeper = p.keeper
-	if p.dicom, err = g.newServer(p.receive); err != nil {
+	if p.dicom, err = g.newServer(s, p.receive); err != nil {
 		return nil, err
 	}
-	p.restorer = newRestorer(g.cfg, g.security.cloud, p.spool, g.log, g.registry)
-	if err = g.newPublic(p); err != nil {
+	p.restorer = newRestorer(s.Config, s.cloud, p.spool, g.log, g.registry)
+	if err = g.newPublic(s, p); err != nil {
 		return nil, err
 	}
 	g.registerReady(p)
@@ -199,7 +220,7 @@ const (
 
 func (g *Gateway) openSpool(wait time.Duration) (*spool.Spool, error) {
 	for ; ; wait -= lockPoll {
-		s, err := spool.Open(g.cfg.DataDir, servingOptions(g.cfg, g.log, g.registry))
+		s, err := spool.Open(g.settings().DataDir, servingOptions(g.settings().Config, g.log, g.registry))
 		if !errors.Is(err, spool.ErrLocked) || wait <= 0 {
 			return s, err
 		}
@@ -209,14 +230,14 @@ func (g *Gateway) openSpool(wait time.Duration) (*spool.Spool, error) {
 
 // listen opens the sockets, those for people first.
 func (g *Gateway) listen(p *parts) (err error) {
-	if p.listeners.control, err = listenControl(g.cfg.DataDir); err != nil {
+	if p.listeners.control, err = listenControl(g.settings().DataDir); err != nil {
 		return err
 	}
-	admin, public := g.cfg.HTTP.Listen, ""
+	admin, public := g.settings().HTTP.Listen, ""
 	if p.web != nil {
-		public = g.cfg.Public.Listen
+		public = g.settings().Public.Listen
 	}
-	if g.cfg.sharesListener() {
+	if g.settings().sharesListener() {
 		admin = ""
 	}
 	for _, l := range []struct {
@@ -225,8 +246,8 @@ func (g *Gateway) listen(p *parts) (err error) {
 	}{
 		{&p.listeners.admin, "http.listen", admin},
 		{&p.listeners.public, "public.listen", public},
-		{&p.listeners.plain, "dicom.listen", g.cfg.DICOM.Listen},
-		{&p.listeners.secure, "dicom.tls.listen", g.cfg.DICOM.TLS.Listen},
+		{&p.listeners.plain, "dicom.listen", g.settings().DICOM.Listen},
+		{&p.listeners.secure, "dicom.tls.listen", g.settings().DICOM.TLS.Listen},
 	} {
 		if l.address == "" {
 			continue
@@ -269,7 +290,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		group.Go(func() error { return serveHTTP(p.admin, p.listeners.admin) })
 	}
 	if p.listeners.public != nil {
-		g.startPublic(backstage, p)
+		g.startPublic(backstage, g.settings(), p)
 	}
 	group.Go(func() error {
 		g.abandonAwaiting(backstage, p.spool)
@@ -279,6 +300,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		g.notifier.Watch(backstage, p.spool.Health)
 		return nil
 	})
+	group.Go(func() error { return g.follow(backstage) })
 	for _, publisher := range p.publish {
 		group.Go(func() error { return publisher.Run(backstage) })
 	}
@@ -289,7 +311,9 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		group.Go(func() error { return p.dicom.Serve(p.listeners.plain) })
 	}
 	if p.listeners.secure != nil {
-		group.Go(func() error { return p.dicom.ServeTLS(p.listeners.secure, g.security.server) })
+		group.Go(func() error {
+			return p.dicom.ServeTLSBy(p.listeners.secure, func() *tls.Config { return g.settings().server })
+		})
 	}
 	return failed.Done()
 }
@@ -300,7 +324,7 @@ func (g *Gateway) announce(p *parts) {
 		DICOM: addressOf(p.listeners.plain), DICOMTLS: addressOf(p.listeners.secure),
 		HTTP: addressOf(p.listeners.admin), Public: addressOf(p.listeners.public),
 	}
-	if g.cfg.sharesListener() {
+	if g.settings().sharesListener() {
 		bound.HTTP = bound.Public
 	}
 	g.mu.Lock()
@@ -309,18 +333,19 @@ func (g *Gateway) announce(p *parts) {
 	close(g.ready)
 
 	r := p.spool.Recovery()
-	g.log.Info("serving", "version", g.version, "ae_title", g.cfg.AETitle, "dicom", bound.DICOM, "dicom_tls", bound.DICOMTLS,
-		"http", bound.HTTP, "public", bound.Public, "accept", g.cfg.DICOM.Accept, "destinations", len(g.cfg.Destinations), "data_dir", g.cfg.DataDir,
+	g.log.Info("serving", "version", g.version, "ae_title", g.settings().AETitle, "dicom", bound.DICOM, "dicom_tls", bound.DICOMTLS,
+		"http", bound.HTTP, "public", bound.Public, "accept", g.settings().DICOM.Accept, "destinations", len(g.settings().Destinations), "data_dir", g.settings().DataDir,
 		"recovered", r.Replayed, "torn", r.Torn, "start", time.Since(p.started).Round(time.Millisecond))
 	for _, l := range []string{bound.DICOM, bound.DICOMTLS, bound.HTTP, bound.Public} {
 		if unspecified(l) {
 			g.log.Warn("listening on every interface", "address", l)
 		}
 	}
-	for _, note := range g.cfg.Notes {
+	for _, note := range g.settings().Notes {
 		g.log.Warn("configuration", "note", note)
 	}
-	g.notifier.Ready(fmt.Sprintf("%s receives on %s", g.cfg.AETitle, bound.DICOM))
+	g.reloads.begin(time.Now())
+	g.notifier.Ready(g.oneLine())
 }
 
 // stop ends the parts in the reverse order of their start: receiving, then
@@ -329,11 +354,11 @@ func (g *Gateway) announce(p *parts) {
 func (g *Gateway) stop(p *parts) error {
 	g.notifier.Stopping()
 	begun := time.Now()
-	deadline, cancel := context.WithDeadline(context.Background(), begun.Add(g.cfg.ShutdownTimeout))
+	deadline, cancel := context.WithDeadline(context.Background(), begun.Add(g.settings().ShutdownTimeout))
 	defer cancel()
 
 	// Deliveries that are under way keep a share of the time for themselves.
-	receiving, cancelReceiving := context.WithDeadline(deadline, begun.Add(g.cfg.ShutdownTimeout-g.grace()))
+	receiving, cancelReceiving := context.WithDeadline(deadline, begun.Add(g.settings().ShutdownTimeout-g.settings().grace()))
 	defer cancelReceiving()
 	if err := p.dicom.Shutdown(receiving); err != nil {
 		g.log.Warn("associations were aborted to stop in time", "reason", err)
@@ -355,7 +380,7 @@ func (g *Gateway) stop(p *parts) error {
 		p.fetch.Close()
 	}
 	err := p.group.Wait()
-	removeControl(g.cfg.DataDir)
+	removeControl(g.settings().DataDir)
 	// The spool is closed however long that takes: it is what must not end in
 	// the middle, and a second signal ends even this without loss.
 	err = errors.Join(err, p.spool.Close())
@@ -364,7 +389,14 @@ func (g *Gateway) stop(p *parts) error {
 }
 
 // grace is the part of the time to stop in that deliveries under way get.
-func (g *Gateway) grace() time.Duration { return min(10*time.Second, g.cfg.ShutdownTimeout/3) }
+func (c *Config) grace() time.Duration { return min(10*time.Second, c.ShutdownTimeout/3) }
+
+// parts are those that run, nil before and after.
+func (g *Gateway) parts() *parts {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.running
+}
 
 func (g *Gateway) setRunning(p *parts) {
 	g.mu.Lock()

@@ -110,6 +110,7 @@ type operations struct {
 	rebuild func(ctx context.Context, name string, progress func(studies int64)) error
 	restore func(ctx context.Context, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error)
 	revoke  func(study dicom.UID) error // the addresses of a study, "" for all
+	reload  func() (Reloaded, error)
 }
 
 // indexWait is how long Status waits for the index to catch up.

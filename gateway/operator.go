@@ -41,6 +41,18 @@ type Operator interface {
 	// RevokeLinks ends the addresses of interface 203 that were given out for a
 	// study, or all if it is empty.
 	RevokeLinks(ctx context.Context, study dicom.UID) error
+	// Reload has the running gateway take its configuration again.
+	Reload(ctx context.Context) (Reloaded, error)
+}
+
+// IsRunning reports whether a gateway is running on a data directory.
+func IsRunning(ctx context.Context, dataDir string) bool {
+	conn, err := dialControl(ctx, dataDir)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // Connect returns the operator of the gateway that is running on the data
@@ -83,6 +95,7 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 			return restoreOffline(ctx, cfg, s, rq, progress)
 		},
 		revoke: func(study dicom.UID) error { return revokeLinks(cfg, study) },
+		reload: func() (Reloaded, error) { return Reloaded{}, errNobodyToReload },
 	}
 	return o, s.Close, nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"net/url"
 	"path/filepath"
@@ -115,7 +114,7 @@ func (c *Config) sharesListener() bool {
 // load reads the keys of the clients.
 func (r *Retrieve) load() ([]cloud.Key, error) {
 	var keys []cloud.Key
-	for _, c := range r.Clients {
+	for i, c := range r.Clients {
 		key := cloud.Key{AccessKey: c.AccessKey}
 		var err error
 		if key.AccessSecret, err = c.AccessSecret.Read(); err == nil {
@@ -125,7 +124,7 @@ func (r *Retrieve) load() ([]cloud.Key, error) {
 			_, err = cloud.NewSigner(r.Signature, key)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("retrieve: client %s: %w", c.AccessKey, err)
+			return nil, &keyError{fmt.Sprintf("retrieve.clients[%d].access_secret", i), err}
 		}
 		keys = append(keys, key)
 	}
@@ -133,24 +132,21 @@ func (r *Retrieve) load() ([]cloud.Key, error) {
 }
 
 // newPublic builds what serves the standard's clients, if there is something to serve.
-func (g *Gateway) newPublic(p *parts) error {
-	if !g.cfg.servesPublic() {
+func (g *Gateway) newPublic(s *settings, p *parts) error {
+	if !s.servesPublic() {
 		return nil
 	}
-	r := &g.cfg.Retrieve
-	links, renewed, err := web.OpenLinks(filepath.Join(g.cfg.DataDir, linksFile), r.LinkLifetime)
+	r := &s.Retrieve
+	links, renewed, err := web.OpenLinks(filepath.Join(s.DataDir, linksFile), r.LinkLifetime)
 	if err != nil {
 		return err
 	}
 	if renewed {
 		g.log.Warn("download links revoked: their secret could not be read")
 	}
-	settings, err := g.cfg.Rows.settings(g.cfg.Institution) // the same as for the views, which must agree
-	if err != nil {
-		return err
-	}
+	rows := s.rows // the same as for the views, which must agree
 	var codes []string
-	for _, code := range []string{g.cfg.Institution.PlatformCode, g.cfg.Institution.Code} {
+	for _, code := range []string{s.Institution.PlatformCode, s.Institution.Code} {
 		if code != "" {
 			codes = append(codes, code)
 		}
@@ -167,17 +163,17 @@ func (g *Gateway) newPublic(p *parts) error {
 		Fetch:     fetch,
 		FetchWait: r.Cloud.Wait,
 		Describe: func(in *spool.Instance) (hospitalName, modality string) {
-			return settings.InstitutionOf(in.CallingAETitle).Name, settings.ModalityOf([]string{in.Metadata.Text(dicom.TagModality)})
+			return rows.InstitutionOf(in.CallingAETitle).Name, rows.ModalityOf([]string{in.Metadata.Text(dicom.TagModality)})
 		},
 		HospitalCodes:   codes,
 		Rule:            r.Signature,
-		Keys:            g.security.clients,
+		Keys:            s.clients,
 		ReplayWindow:    r.ReplayWindow,
 		TimeStampNeeded: r.TimeStampNeeded,
 		LinkLifetime:    r.LinkLifetime,
-		BaseURL:         g.cfg.Public.URL,
-		WriteTimeout:    g.cfg.Public.WriteTimeout,
-		Limits:          g.cfg.Public.Limits,
+		BaseURL:         s.Public.URL,
+		WriteTimeout:    s.Public.WriteTimeout,
+		Limits:          s.Public.Limits,
 		Logger:          g.log,
 		Registerer:      g.registry,
 	})
@@ -185,9 +181,9 @@ func (g *Gateway) newPublic(p *parts) error {
 }
 
 // startPublic serves the public listener. Its answers bound their own time.
-func (g *Gateway) startPublic(ctx context.Context, p *parts) {
+func (g *Gateway) startPublic(ctx context.Context, s *settings, p *parts) {
 	handler := p.web.Handler()
-	if g.cfg.sharesListener() {
+	if s.sharesListener() {
 		mux := http.NewServeMux()
 		mux.Handle("/Viewer/", handler)
 		mux.Handle("/", g.admin(p).handler())
@@ -197,28 +193,6 @@ func (g *Gateway) startPublic(ctx context.Context, p *parts) {
 	p.public.WriteTimeout = 0
 	p.public.Protocols = new(http.Protocols)
 	p.public.Protocols.SetHTTP1(true) // a connection carries one request at a time, so that limits on connections limit
-	l := p.web.Limit(p.listeners.public)
-	if g.security.public != nil {
-		l = tls.NewListener(l, g.security.public)
-	}
+	l := liveTLS{p.web.Limit(p.listeners.public), func() *tls.Config { return g.settings().public }}
 	p.group.Go(func() error { return serveHTTP(p.public, l) })
-}
-
-// load returns the TLS configuration of the public listener; nil for plain HTTP.
-func (t PublicTLS) load(log *slog.Logger) (*tls.Config, error) {
-	if t.Cert == "" {
-		return nil, nil
-	}
-	cert, err := loadCertificate(t.Cert, t.Key, log)
-	if err != nil {
-		return nil, fmt.Errorf("public.tls: %w", err)
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: cert.get}
-	if t.ClientCA != "" {
-		c.ClientAuth = tls.RequireAndVerifyClientCert
-		if c.ClientCAs, err = loadAuthorities(t.ClientCA); err != nil {
-			return nil, fmt.Errorf("public.tls.client_ca: %w", err)
-		}
-	}
-	return c, nil
 }

@@ -2,18 +2,15 @@ package gateway
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"dcmgate/cloud"
 	"dcmgate/internal/peertest"
@@ -113,48 +110,6 @@ func TestPublicTLS(t *testing.T) {
 	stranger := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 	if resp, err := stranger.Get(base); err == nil {
 		t.Errorf("a client without a certificate got %v", resp.Status)
-	}
-}
-
-func TestCertificateIsRenewed(t *testing.T) {
-	cert, key, _ := peertest.Certificate(t)
-	c, err := loadCertificate(cert, Secret{"file:" + key}, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	serial := func() string {
-		c.mu.Lock()
-		c.looked = time.Time{}
-		c.mu.Unlock()
-		got, err := c.get(nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		leaf, err := x509.ParseCertificate(got.Certificate[0])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return fmt.Sprint(leaf.NotAfter, leaf.PublicKey)
-	}
-	first := serial()
-	if err := os.WriteFile(cert, []byte("half a fi"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if serial() != first {
-		t.Error("files that cannot be used are used")
-	}
-	newCert, newKey, _ := peertest.Certificate(t)
-	for from, to := range map[string]string{newCert: cert, newKey: key} {
-		data, err := os.ReadFile(from)
-		if err == nil {
-			err = os.WriteFile(to, data, 0o600)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if serial() == first {
-		t.Error("the certificate is still the first")
 	}
 }
 

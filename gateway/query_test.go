@@ -97,7 +97,7 @@ func TestMoveDestinations(t *testing.T) {
 	if to := cfg.Peers[1].MoveTo; len(to) != 1 || to[0] != "WS1" {
 		t.Errorf("move_to %v", to)
 	}
-	known := (&Gateway{cfg: cfg}).moveDestinations()
+	known := newCallees(&settings{Config: cfg}, nil, nil).destination
 	for title, want := range map[string]bool{"WS1": true, "ws1": false, "CT1": false, "WS2": false} {
 		if got := known(title) != nil; got != want {
 			t.Errorf("%s: known %v", title, got)

@@ -19,23 +19,46 @@ import (
 // receiver is the receive policy: it admits associations and says what becomes
 // of the instances that come over them. It implements dimse.Handler.
 type receiver struct {
+	policy   atomic.Pointer[policy]
+	intake   intake
+	log      *slog.Logger
+	trouble  *trouble
+	tally    *tally
+	refusals *refusals
+	callers  *callers
+	open     atomic.Int64                        // associations
+	overlap  chan struct{}                       // writers beyond one for each association
+	queries  *qr.SCP                             // nil serves none
+	keeper   *commitment.Keeper                  // nil commits itself to nothing
+	reports  commitment.Taker[commitment.Result] // of the reporters
+}
+
+// policy is what the configuration says about receiving. It is replaced as a
+// whole: an association is admitted by one and keeps what it was granted; where
+// an instance goes is looked up when it is committed.
+type policy struct {
 	admission admission
 	contexts  *contexts
-	intake    intake
-	routes    []route
 	window    uint16
-	log       *slog.Logger
-	trouble   *trouble
-	tally     *tally
-	refusals  *refusals
-	callers   *callers
-	open      atomic.Int64       // associations
-	overlap   chan struct{}      // writers beyond one for each association
-	queries   *qr.SCP            // nil serves none
-	keeper    *commitment.Keeper // nil commits itself to nothing
-	sources   []*source          // upstreams
+	routes    []route
+	sources   []*source // upstreams
 	reporters reporters
-	reports   commitment.Taker[commitment.Result] // of the reporters
+}
+
+func newPolicy(cfg *Config) *policy {
+	p := &policy{
+		admission: admission{
+			own: cfg.AETitle, checkCalled: cfg.DICOM.CheckCalledAE, accept: cfg.DICOM.Accept, peers: admitted(cfg),
+		},
+		contexts:  newContexts(cfg.DICOM),
+		window:    uint16(cfg.DICOM.Window),
+		sources:   sourcesOf(cfg.Upstreams),
+		reporters: newReporters(cfg),
+	}
+	for _, d := range cfg.Destinations {
+		p.routes = append(p.routes, route{d.Name, d.Priority})
+	}
+	return p
 }
 
 // route is a destination as far as receiving is concerned.
@@ -46,39 +69,36 @@ type route struct {
 
 func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Registerer) *receiver {
 	r := &receiver{
-		admission: admission{
-			own: cfg.AETitle, checkCalled: cfg.DICOM.CheckCalledAE, accept: cfg.DICOM.Accept, peers: admitted(&cfg),
-		},
-		sources:   sourcesOf(cfg.Upstreams),
-		contexts:  newContexts(cfg.DICOM),
-		intake:    in,
-		window:    uint16(cfg.DICOM.Window),
-		log:       log,
-		trouble:   newTrouble(),
-		tally:     newTally(registry),
-		overlap:   make(chan struct{}, overlapping),
-		refusals:  newRefusals(registry),
-		callers:   newCallers(registry),
-		reporters: newReporters(cfg),
+		intake:   in,
+		log:      log,
+		trouble:  newTrouble(),
+		tally:    newTally(registry),
+		overlap:  make(chan struct{}, overlapping),
+		refusals: newRefusals(registry),
+		callers:  newCallers(registry),
 	}
-	r.callers.know(r.admission.peers)
-	for _, d := range cfg.Destinations {
-		r.routes = append(r.routes, route{d.Name, d.Priority})
-	}
+	r.use(newPolicy(&cfg))
 	return r
+}
+
+// use puts a policy into force.
+func (r *receiver) use(p *policy) {
+	r.callers.know(p.admission.peers)
+	r.policy.Store(p)
 }
 
 // Associate implements dimse.Handler.
 func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) (*dimse.Acceptance, error) {
-	peer, refused := r.admission.admit(rq.RQ.CallingAETitle, rq.RQ.CalledAETitle, caller{rq.Remote.Addr().Unmap(), rq.TLS})
-	reports := r.reporters.admits(ctx, rq)
-	label := r.callers.label(r.admission.peers, rq.RQ.CallingAETitle)
+	p := r.policy.Load()
+	peer, refused := p.admission.admit(rq.RQ.CallingAETitle, rq.RQ.CalledAETitle, caller{rq.Remote.Addr().Unmap(), rq.TLS})
+	reports := p.reporters.admits(ctx, rq)
+	label := r.callers.label(p.admission.peers, rq.RQ.CallingAETitle)
 	if refused != nil && !(reports && refused.Reason == pdu.RejectUserCallingAETitleNotRecognized) {
 		r.refusals.callers.WithLabelValues(refused.why).Inc()
 		r.callers.association(label, callerRefused)
 		return nil, refused.RejectError
 	}
-	roles := r.contexts.grantRoles(peer, rq.RQ)
+	roles := p.contexts.grantRoles(peer, rq.RQ)
 	if proposesStorage(rq.RQ, roles) {
 		if rejection := congested(r.intake.Pressure()); rejection != nil {
 			r.callers.association(label, callerCongested)
@@ -91,19 +111,19 @@ func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) 
 	s.caller = label
 	services := dimse.Mux{dimse.CStoreRQ: dimse.StoreFunc(s.store), dimse.CEchoRQ: dimse.Echo()}
 	r.serveCommitment(services, peer, rq)
-	policy := r.contexts.policyOf(peer, roles, r.prevailing(ctx))
+	choose := p.contexts.policyOf(peer, roles, r.prevailing(ctx))
 	if reports {
-		policy = r.contexts.acceptReports(policy)
+		choose = p.contexts.acceptReports(choose)
 		services[dimse.NEventReportRQ] = commitment.Reports(r.reports)
 	}
-	results := dimse.Negotiate(rq.RQ, policy)
+	results := dimse.Negotiate(rq.RQ, choose)
 	r.noteMissing(rq, peer, results)
 	return &dimse.Acceptance{
 		Results:               results,
 		Service:               services,
 		RoleSelections:        append(commitment.GrantRoles(rq.RQ.RoleSelections, peer.Allows(RightCommit), reports), roles...),
 		ExtendedNegotiations:  r.serveQueries(services, peer, rq),
-		AsyncOperationsWindow: &pdu.AsyncOperationsWindow{Invoked: r.window, Performed: performedWindow(roles)},
+		AsyncOperationsWindow: &pdu.AsyncOperationsWindow{Invoked: p.window, Performed: performedWindow(roles)},
 		Closed:                func(dimse.AssociationSummary) { r.open.Add(-1) },
 	}, nil
 }
@@ -156,12 +176,12 @@ func proposesStorage(rq *pdu.AssociateRQ, roles []pdu.RoleSelection) bool {
 
 // jobs lists the deliveries that an instance of this priority is due: all of
 // them to everybody.
-func (r *receiver) jobs(received spool.Priority) []spool.JobSpec {
-	if len(r.routes) == 0 {
+func (p *policy) jobs(received spool.Priority) []spool.JobSpec {
+	if len(p.routes) == 0 {
 		return nil
 	}
-	jobs := make([]spool.JobSpec, len(r.routes))
-	for i, route := range r.routes {
+	jobs := make([]spool.JobSpec, len(p.routes))
+	for i, route := range p.routes {
 		jobs[i] = spool.JobSpec{Destination: route.destination, Priority: route.prioritize(received)}
 	}
 	return jobs

@@ -98,7 +98,7 @@ func (c Cloud) client() (*cloud.Client, error) {
 		client, err = cloud.NewClient(o)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("retrieve.cloud: %w", err)
+		return nil, &keyError{"retrieve.cloud", err}
 	}
 	return client, nil
 }
@@ -175,12 +175,13 @@ func (r *restoring) run(ctx context.Context, rq RestoreRequest, progress func(do
 
 // restoreOffline restores with no gateway running.
 func restoreOffline(ctx context.Context, cfg Config, s *spool.Spool, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error) {
-	g, err := New(cfg, Options{})
-	if err != nil {
-		return RestoreReport{}, err
+	secure, errs := loadSecurity(&cfg)
+	if len(errs) > 0 {
+		return RestoreReport{}, errors.Join(errs...)
 	}
 	scp := qr.New(qr.Options{Index: s, AETitle: cfg.AETitle})
-	r := &restoring{newRestorer(cfg, g.security.cloud, s, nil, nil), scp, g.moveDestinations()}
+	peers := newCallees(&settings{Config: cfg, security: secure}, nil, nil)
+	r := &restoring{newRestorer(cfg, secure.cloud, s, nil, nil), scp, peers.destination}
 	return r.run(ctx, rq, progress)
 }
 

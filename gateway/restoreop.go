@@ -19,6 +19,34 @@ func (o *operations) Restore(ctx context.Context, rq RestoreRequest, progress fu
 // RevokeLinks implements [Operator].
 func (o *operations) RevokeLinks(_ context.Context, study dicom.UID) error { return o.revoke(study) }
 
+// Reload implements [Operator].
+func (o *operations) Reload(context.Context) (Reloaded, error) { return o.reload() }
+
+// reloadAnswer is the body of the answer of /v1/reload.
+type reloadAnswer struct {
+	Reloaded
+	Error string `json:"error,omitempty"` // a line for each mistake; then nothing has changed
+}
+
+func (c control) postReload(w http.ResponseWriter, r *http.Request) {
+	done, err := c.Reload(r.Context())
+	a := reloadAnswer{Reloaded: done}
+	if err != nil {
+		a.Error = err.Error()
+	}
+	answer(w, a, nil)
+}
+
+// Reload implements [Operator].
+func (c *client) Reload(ctx context.Context) (Reloaded, error) {
+	var a reloadAnswer
+	err := c.call(ctx, http.MethodPost, "/v1/reload", nil, &a)
+	if err == nil && a.Error != "" {
+		err = errors.New(a.Error)
+	}
+	return a.Reloaded, err
+}
+
 // postRestore streams RestoreProgress documents, one per line. What is under
 // way ends if the client goes away.
 func (c control) postRestore(w http.ResponseWriter, r *http.Request) {

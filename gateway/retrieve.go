@@ -2,8 +2,13 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"slices"
+	"sync/atomic"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/commitment"
 	"dcmgate/dimse"
 	"dcmgate/pdu"
 	"dcmgate/qr"
@@ -20,24 +25,36 @@ type callee struct {
 	dialer *dimse.Dialer
 }
 
-// callees are the peers that have an address, by AE title.
-func (g *Gateway) callees() map[string]callee {
-	t := g.cfg.DICOM.Timeouts
-	callees := make(map[string]callee)
-	for _, p := range g.cfg.Peers {
+// callees are the peers that have an address, by AE title. They are replaced as
+// a whole.
+type callees struct {
+	atomic.Pointer[map[string]callee]
+}
+
+func newCallees(s *settings, log *slog.Logger, registry prometheus.Registerer) *callees {
+	c := new(callees)
+	c.use(s, log, registry)
+	return c
+}
+
+// use takes the peers of other settings for what is requested from now on.
+func (c *callees) use(s *settings, log *slog.Logger, registry prometheus.Registerer) {
+	t := s.DICOM.Timeouts
+	byTitle := make(map[string]callee)
+	for _, p := range s.Peers {
 		if p.Address == "" {
 			continue
 		}
-		callees[p.AETitle] = callee{p, &dimse.Dialer{
-			LocalAETitle:   g.cfg.AETitle,
+		byTitle[p.AETitle] = callee{p, &dimse.Dialer{
+			LocalAETitle:   s.AETitle,
 			ConnectTimeout: t.Association,
 			Timeouts:       dimse.Timeouts{ARTIM: t.Association, PDUTimeout: t.PDU, WriteTimeout: t.Write, DIMSETimeout: t.DIMSE},
-			TLS:            g.security.peers[p.AETitle],
-			Logger:         g.log,
-			Registerer:     g.registry,
+			TLS:            s.peers[p.AETitle],
+			Logger:         log,
+			Registerer:     registry,
 		}}
 	}
-	return callees
+	c.Store(&byTitle)
 }
 
 // dial requests an association with the peer.
@@ -55,17 +72,20 @@ func (c callee) move(ctx context.Context, contexts []pdu.PresentationContext) (t
 	return transfer.Over(a), nil
 }
 
-// moveDestinations finds the peers that instances can be moved to: those with
-// an address.
-func (g *Gateway) moveDestinations() func(aeTitle string) qr.Dial {
-	callees := g.callees()
-	return func(aeTitle string) qr.Dial {
-		c, ok := callees[aeTitle]
-		if !ok {
-			return nil
-		}
-		return c.move
+// destination finds a peer that instances can be moved to: one with an address.
+func (c *callees) destination(aeTitle string) qr.Dial {
+	if called, ok := (*c.Load())[aeTitle]; ok {
+		return called.move
 	}
+	return nil
+}
+
+// reportee finds a peer that can be reported to.
+func (c *callees) reportee(aeTitle string) commitment.Dial {
+	if called, ok := (*c.Load())[aeTitle]; ok {
+		return called.dial
+	}
+	return nil
 }
 
 // moveTo checks that the move destinations of each peer can be called.

@@ -58,8 +58,9 @@ func TestRolesOfRequestors(t *testing.T) {
 	} {
 		rq := getRQ([]dicom.UID{implicit}, row.classes...)
 		rq.RoleSelections = row.proposed
-		r := &receiver{contexts: newContexts(DICOM{SOPClasses: SOPClassesAny}), admission: admission{accept: AcceptKnown, peers: []Peer{{AETitle: "WS", Allow: row.allow}}},
-			intake: level(0), queries: qr.New(qr.Options{}), window: 4, log: slog.New(slog.DiscardHandler), refusals: newRefusals(nil)}
+		r := &receiver{intake: level(0), queries: qr.New(qr.Options{}), log: slog.New(slog.DiscardHandler), refusals: newRefusals(nil)}
+		r.policy.Store(&policy{contexts: newContexts(DICOM{SOPClasses: SOPClassesAny}), window: 4,
+			admission: admission{accept: AcceptKnown, peers: []Peer{{AETitle: "WS", Allow: row.allow}}}})
 		answer, err := r.Associate(t.Context(), &dimse.AssociationRequest{RQ: rq})
 		if err != nil {
 			t.Fatal(err)
@@ -85,7 +86,8 @@ func (l level) Pressure() spool.Level                    { return spool.Level(l)
 
 // Want of room keeps nobody from retrieving, but for who would store over the same association.
 func TestGetsDoNotWaitForRoom(t *testing.T) {
-	r := &receiver{contexts: newContexts(DICOM{}), admission: admission{accept: AcceptAny}, intake: level(spool.LevelReject), queries: qr.New(qr.Options{}), log: slog.New(slog.DiscardHandler)}
+	r := &receiver{intake: level(spool.LevelReject), queries: qr.New(qr.Options{}), log: slog.New(slog.DiscardHandler)}
+	r.policy.Store(&policy{contexts: newContexts(DICOM{}), admission: admission{accept: AcceptAny}})
 	for _, scu := range []bool{false, true} {
 		rq := getRQ([]dicom.UID{implicit}, ctImageStorage)
 		rq.RoleSelections = []pdu.RoleSelection{{SOPClassUID: string(ctImageStorage), SCU: scu, SCP: true}}

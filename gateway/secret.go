@@ -19,6 +19,9 @@ const maxSecretSize = 1 << 20
 // never shows a value written in line, so that a Config can be logged.
 type Secret struct{ ref string }
 
+// errNoCredentials says that systemd has handed out nothing.
+var errNoCredentials = errors.New("$CREDENTIALS_DIRECTORY is not set")
+
 // SecretReference is a secret as a configuration or flag names it.
 func SecretReference(ref string) Secret { return Secret{ref} }
 
@@ -73,7 +76,7 @@ func (s Secret) path() (string, error) {
 	}
 	dir := os.Getenv("CREDENTIALS_DIRECTORY")
 	if dir == "" {
-		return "", errors.New("$CREDENTIALS_DIRECTORY is not set; start through systemd with LoadCredential=" + name + ", or use file:PATH")
+		return "", fmt.Errorf("%w; start through systemd with LoadCredential=%s, or use file:PATH", errNoCredentials, name)
 	}
 	return filepath.Join(dir, name), nil
 }

@@ -15,6 +15,12 @@ import (
 // association of both listeners, and the overlapping ones.
 func maxWriters(d DICOM) int { return 2*d.MaxAssociations + overlapping }
 
+// spoolLimits are those of the spool's settings that can change.
+func spoolLimits(cfg *Config) spool.Limits {
+	s := &cfg.Spool
+	return spool.Limits{Quota: s.Quota, MinFree: s.MinFree, Retention: s.Retention, KeepUnrouted: s.KeepUnrouted}
+}
+
 // spoolOptions are the spool's settings as the configuration has them.
 func spoolOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer) spool.Options {
 	return spool.Options{

@@ -17,6 +17,7 @@ type Status struct {
 	Version      string              `json:"version,omitempty"`
 	AETitle      string              `json:"ae_title"`
 	Config       string              `json:"config,omitempty"` // file, "" for the defaults
+	Reload       ReloadStatus        `json:"reload,omitzero"`  // of a running gateway
 	DataDir      string              `json:"data_dir"`
 	Started      time.Time           `json:"started,omitzero"`
 	Listeners    Listeners           `json:"listeners"`

@@ -139,7 +139,7 @@ func (s *storage) receive(ctx context.Context, rq *dimse.Request, bytes *int64) 
 	}
 	var jobs []spool.JobSpec
 	if !in.Requested {
-		jobs = s.jobs(in.Priority)
+		jobs = s.policy.Load().jobs(in.Priority)
 	}
 	receipt, err := w.Commit(jobs)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"os"
 )
 
-// serverTLS loads what the TLS listener needs; nil if there is none. The
+// load loads what the TLS listener needs; nil if there is none. The
 // defaults of crypto/tls for 1.2 and 1.3 are within the BCP 195 profile that
 // PS3.15 B.9 asks for.
 //
@@ -19,26 +19,63 @@ func (t ServerTLS) load(peers []Peer) (*tls.Config, error) {
 	if t.Listen == "" {
 		return nil, nil
 	}
-	cert, err := loadKeyPair(t.Cert, t.Key)
-	if err != nil {
-		return nil, fmt.Errorf("dicom.tls: %w", err)
-	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
-	if asksForCertificates(peers) {
+	c, err := serverTLS("dicom.tls", t.Cert, t.Key, t.ClientCA)
+	if err == nil && t.ClientCA == "" && asksForCertificates(peers) {
 		c.ClientAuth = tls.RequestClientCert
 	}
-	if t.ClientCA != "" {
+	return c, err
+}
+
+// load returns the TLS configuration of the public listener; nil for plain HTTP.
+func (t PublicTLS) load() (*tls.Config, error) {
+	if t.Cert == "" {
+		return nil, nil
+	}
+	return serverTLS("public.tls", t.Cert, t.Key, t.ClientCA)
+}
+
+// serverTLS is the TLS configuration of a listener, whose stanza the error names.
+// Clients must present a certificate if there is an authority for them.
+func serverTLS(stanza, certFile string, key Secret, clientCA string) (*tls.Config, error) {
+	cert, err := loadKeyPair(certFile, key)
+	if err != nil {
+		return nil, &keyError{stanza + ".cert", err}
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	if clientCA != "" {
 		c.ClientAuth = tls.RequireAndVerifyClientCert
-		if c.ClientCAs, err = loadAuthorities(t.ClientCA); err != nil {
-			return nil, fmt.Errorf("dicom.tls.client_ca: %w", err)
+		if c.ClientCAs, err = loadAuthorities(clientCA); err != nil {
+			return nil, &keyError{stanza + ".client_ca", err}
 		}
 	}
 	return c, nil
 }
 
+// liveTLS is a listener whose connections are secured as the settings say that
+// are in force when they come; nil leaves them plain.
+type liveTLS struct {
+	net.Listener
+	config func() *tls.Config
+}
+
+// Accept implements net.Listener. The handshake is the server's.
+func (l liveTLS) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	if config := l.config(); config != nil {
+		return tls.Server(conn, config), nil
+	}
+	return conn, nil
+}
+
 // Load reads the files and returns the TLS configuration towards an address; nil
 // for plain TCP.
-func (t ClientTLS) Load(address string) (*tls.Config, error) {
+func (t ClientTLS) Load(address string) (*tls.Config, error) { return t.load("tls", address) }
+
+// load is Load for the stanza that the error is to name.
+func (t ClientTLS) load(stanza, address string) (*tls.Config, error) {
 	if !t.Enabled {
 		return nil, nil
 	}
@@ -49,13 +86,13 @@ func (t ClientTLS) Load(address string) (*tls.Config, error) {
 	var err error
 	if t.CA != "" {
 		if c.RootCAs, err = loadAuthorities(t.CA); err != nil {
-			return nil, fmt.Errorf("tls.ca: %w", err)
+			return nil, &keyError{stanza + ".ca", err}
 		}
 	}
 	if t.Cert != "" {
 		cert, err := loadKeyPair(t.Cert, t.Key)
 		if err != nil {
-			return nil, fmt.Errorf("tls: %w", err)
+			return nil, &keyError{stanza + ".cert", err}
 		}
 		c.Certificates = []tls.Certificate{cert}
 	}
@@ -71,7 +108,11 @@ func loadKeyPair(certFile string, key Secret) (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return tls.X509KeyPair(certPEM, []byte(keyPEM))
+	cert, err := tls.X509KeyPair(certPEM, []byte(keyPEM))
+	if err != nil {
+		return cert, fmt.Errorf("%s with the key %s: %w; give a certificate, leaf first, and the private key that belongs to it, both in PEM", certFile, key, err)
+	}
+	return cert, nil
 }
 
 func loadAuthorities(file string) (*x509.CertPool, error) {

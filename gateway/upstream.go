@@ -115,12 +115,13 @@ func sourcesOf(list []Upstream) (sources []*source) {
 // asked for, nil if it was not: its C-STORE-RQ says so, or, where the upstream
 // does not tell whence it comes, a retrieval waits for it.
 func (s *storage) requestedFrom(in *spool.Incoming) *source {
-	i := slices.IndexFunc(s.sources, func(u *source) bool { return u.AETitle == in.CallingAETitle })
-	if i < 0 || in.MoveOriginatorAETitle != s.admission.own &&
+	p := s.policy.Load()
+	i := slices.IndexFunc(p.sources, func(u *source) bool { return u.AETitle == in.CallingAETitle })
+	if i < 0 || in.MoveOriginatorAETitle != p.admission.own &&
 		(in.MoveOriginatorAETitle != "" || s.queries == nil || !s.queries.Expects(in.SOPInstanceUID)) {
 		return nil
 	}
-	return s.sources[i]
+	return p.sources[i]
 }
 
 // read is the data set of an instance at the pace that the calendar allows the
@@ -138,12 +139,12 @@ func (u *source) read(ctx context.Context, data io.Reader, now time.Time) io.Rea
 }
 
 // newUpstreams makes the clients of the archives behind the gateway.
-func (g *Gateway) newUpstreams() ([]*upstream.Upstream, error) {
+func (g *Gateway) newUpstreams(s *settings) ([]*upstream.Upstream, error) {
 	metrics := upstream.NewMetrics(g.registry)
 	var list []*upstream.Upstream
-	for _, u := range g.cfg.Upstreams {
+	for _, u := range s.Upstreams {
 		client, err := upstream.New(upstream.Options{
-			Name: u.Name, AETitle: u.AETitle, CallingAETitle: g.cfg.AETitle, Address: u.Address, TLS: g.security.upstreams[u.Name],
+			Name: u.Name, AETitle: u.AETitle, CallingAETitle: s.AETitle, Address: u.Address, TLS: s.upstreams[u.Name],
 			Models: u.Models, CharacterSet: u.CharacterSet, Associations: u.Associations, Calendar: u.Calendar,
 			AssociationTimeout: u.Timeouts.Association, QueryTimeout: u.Timeouts.Query, MoveTimeout: u.Timeouts.Move, WriteTimeout: u.Timeouts.Write,
 			Logger: g.log, Registerer: g.registry, Metrics: metrics,

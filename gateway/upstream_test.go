@@ -72,7 +72,7 @@ func TestUpstreamStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := g.newUpstreams()
+	list, err := g.newUpstreams(g.settings())
 	if err != nil {
 		t.Fatal(err)
 	}

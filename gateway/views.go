@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 
+	"dcmgate/metrics"
 	"dcmgate/spool"
 	"dcmgate/views"
 )
@@ -30,11 +32,11 @@ func (r *Rows) settings(in Institution) (*views.Settings, error) {
 		Campuses:    r.Campuses, Quiet: r.CompleteAfter, Hold: r.Hold, SwapCounts: r.SwapCounts,
 		Location: r.TimeZone, Modalities: r.Modalities, UnknownModality: r.UnknownModality,
 	}
-	for _, rule := range r.Fill {
+	for i, rule := range r.Fill {
 		if rule.LookupFile != "" {
 			var err error
 			if rule.Lookup, err = views.ReadLookup(rule.LookupFile); err != nil {
-				return nil, fmt.Errorf("lookup of %s: %w", rule.Column, err)
+				return nil, &keyError{fmt.Sprintf("rows.fill[%d].lookup", i), err}
 			}
 		}
 		s.Rules = append(s.Rules, rule.Rule)
@@ -43,26 +45,18 @@ func (r *Rows) settings(in Institution) (*views.Settings, error) {
 }
 
 // newPublishers builds what publishes metadata rows, one for each database.
-func (g *Gateway) newPublishers(s *spool.Spool) ([]*views.Publisher, error) {
-	if len(g.cfg.Views) == 0 {
+func (g *Gateway) newPublishers(s *settings, from *spool.Spool) ([]*views.Publisher, error) {
+	if len(s.Views) == 0 {
 		return nil, nil
 	}
-	settings, err := g.cfg.Rows.settings(g.cfg.Institution)
-	if err != nil {
-		return nil, err
-	}
-	files, err := g.cfg.Rows.files(s)
+	files, err := s.Rows.files(from)
 	if err != nil {
 		return nil, err
 	}
 	var list []*views.Publisher
-	for _, v := range g.cfg.Views {
-		source, err := v.Source(g.cfg.DataDir)
-		if err != nil {
-			return nil, err
-		}
+	for i, v := range s.Views {
 		p, err := views.New(views.Options{
-			Name: v.Name, Source: source, Spool: s, Settings: settings, Files: files, AsText: v.AsText,
+			Name: v.Name, Source: s.sources[i], Spool: from, Settings: s.rows, Files: files, AsText: v.AsText,
 			Logger: g.log, Registerer: g.registry,
 		})
 		if err != nil {
@@ -86,11 +80,12 @@ func (r *Rows) files(s *spool.Spool) (views.Files, error) {
 
 // rebuildOffline publishes with no gateway running.
 func rebuildOffline(ctx context.Context, cfg Config, s *spool.Spool, name string, progress func(int64)) error {
-	g, err := New(cfg, Options{})
-	if err != nil {
-		return err
+	rows, errs := loadPublished(&cfg)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
 	}
-	publishers, err := g.newPublishers(s)
+	g := &Gateway{log: slog.New(slog.DiscardHandler), registry: metrics.NewRegistry("")}
+	publishers, err := g.newPublishers(&settings{Config: cfg, published: rows}, s)
 	if err != nil {
 		return err
 	}

@@ -126,13 +126,14 @@ func (s *Spool) evictSegment(info segment.Info, whole bool, over int64) (freed i
 		return 0, nil
 	}
 	now, dead := s.o.Now(), use.done == use.live
+	retention := s.pressure.limits.Load().Retention
 	switch {
 	case whole && dead && s.expired(use.newest, now):
 		return s.evictFrom(info, evictOp{s: s}, -1, whole)
 	case whole && dead && over > 0 || !whole && over > 0:
 		return s.evictFrom(info, evictOp{s: s, forRoom: true}, over, whole)
-	case !whole && s.o.Retention > 0:
-		before := now.Add(-s.o.Retention - s.o.Retention/retentionSlack)
+	case !whole && retention > 0:
+		before := now.Add(-retention - retention/retentionSlack)
 		return s.evictFrom(info, evictOp{s: s, before: before}, -1, whole)
 	}
 	return 0, nil
@@ -140,7 +141,8 @@ func (s *Spool) evictSegment(info segment.Info, whole bool, over int64) (freed i
 
 // expired tells whether something received at ms is past retention.
 func (s *Spool) expired(ms int64, now time.Time) bool {
-	return s.o.Retention > 0 && ms < now.Add(-s.o.Retention).UnixMilli()
+	retention := s.pressure.limits.Load().Retention
+	return retention > 0 && ms < now.Add(-retention).UnixMilli()
 }
 
 // evictFrom evicts from a segment in batches until enough bytes are freed (over < 0: all that the operation accepts). A
@@ -240,7 +242,7 @@ func (o *evictOp) evict(t *tx, id InstanceID) error {
 	if in.State != InstanceStored || !o.before.IsZero() && !in.Received.Before(o.before) {
 		return nil
 	}
-	if o.forRoom && o.s.o.KeepUnrouted && in.unrouted() {
+	if o.forRoom && o.s.pressure.limits.Load().KeepUnrouted && in.unrouted() {
 		return nil
 	}
 	open, err := t.othersOpen(in, "")

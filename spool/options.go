@@ -17,6 +17,13 @@ const (
 	EvictCommitted                   // and has committed itself where it was to be asked (JobAwaiting)
 )
 
+// Limits are those of Options that [Spool.SetLimits] changes; the fields mean the same.
+type Limits struct {
+	Quota, MinFree int64
+	Retention      time.Duration
+	KeepUnrouted   bool
+}
+
 // Options are a spool's settings. The zero value of each field means its default.
 type Options struct {
 	// Quota bounds the bytes that the records of instances take, not counting what segments hold ready. 0: no bound

@@ -54,21 +54,33 @@ const (
 // pressure watches room: what can be stored before the quota or the file system is exhausted, counting what eviction
 // could free. The present room does not count that: where senders are faster than eviction it is what gets short.
 type pressure struct {
-	quota, minFree int64
-	changed        chan struct{}
-	level          atomic.Int32
-	short          atomic.Bool  // the present room is: look at it more often
-	behind         atomic.Bool  // the present room is used up, and eviction can make more
-	next           atomic.Int64 // Unix nanoseconds of the next evaluation
-	refuse         atomic.Int64 // Unix nanoseconds until which the disk counts as full
-	unindexed      atomic.Int64 // bytes that open Writers have taken, and of records that the index does not count yet
+	limits    atomic.Pointer[Limits]
+	changed   chan struct{}
+	level     atomic.Int32
+	short     atomic.Bool  // the present room is: look at it more often
+	behind    atomic.Bool  // the present room is used up, and eviction can make more
+	next      atomic.Int64 // Unix nanoseconds of the next evaluation
+	refuse    atomic.Int64 // Unix nanoseconds until which the disk counts as full
+	unindexed atomic.Int64 // bytes that open Writers have taken, and of records that the index does not count yet
 
 	mu sync.Mutex
 }
 
 func newPressure(o Options) *pressure {
-	return &pressure{quota: o.Quota, minFree: o.MinFree, changed: make(chan struct{}, 1)}
+	p := &pressure{changed: make(chan struct{}, 1)}
+	p.limits.Store(&Limits{Quota: o.Quota, MinFree: o.MinFree, Retention: o.Retention, KeepUnrouted: o.KeepUnrouted})
+	return p
 }
+
+// SetLimits changes what the spool may keep. What was a default of Options is one here, too.
+func (s *Spool) SetLimits(l Limits) {
+	s.pressure.limits.Store(&l)
+	s.pressure.next.Store(0)
+	s.wakeEvictor()
+}
+
+// SetMaxWriters changes how many instances may be received at once.
+func (s *Spool) SetMaxWriters(n int) { s.payloads.SetMaxLanes(n) }
 
 // Pressure tells the level of back-pressure.
 func (s *Spool) Pressure() Level { return s.pressure.current(s) }
@@ -123,12 +135,15 @@ func (p *pressure) forBegin(s *Spool) Level {
 
 // quotaUsedUp tells whether the last evaluation was too good: the quota leaves nothing at present.
 func (p *pressure) quotaUsedUp(s *Spool) bool {
-	return p.quota > 0 && !p.behind.Load() && Level(p.level.Load()) != LevelFull &&
-		p.quotaRoom(s.ledger.snapshot()) <= threshold(LevelFull, p.quota)
+	quota := p.limits.Load().Quota
+	return quota > 0 && !p.behind.Load() && Level(p.level.Load()) != LevelFull &&
+		p.quotaRoom(quota, s.ledger.snapshot()) <= threshold(LevelFull, quota)
 }
 
-// quotaRoom is what the quota leaves at present.
-func (p *pressure) quotaRoom(t totals) int64 { return p.quota - int64(t.bytes) - p.unindexed.Load() }
+// quotaRoom is what a quota leaves at present.
+func (p *pressure) quotaRoom(quota int64, t totals) int64 {
+	return quota - int64(t.bytes) - p.unindexed.Load()
+}
 
 // noSpace is told when a write met a full disk: the figures were too good.
 func (p *pressure) noSpace() {
@@ -177,7 +192,7 @@ func (p *pressure) evaluate(s *Spool) {
 
 // evictableBytes is what eviction for room may free.
 func (s *Spool) evictableBytes(t totals) int64 {
-	if s.o.KeepUnrouted {
+	if s.pressure.limits.Load().KeepUnrouted {
 		return int64(t.evictable - t.unrouted)
 	}
 	return int64(t.evictable)
@@ -194,9 +209,9 @@ type room struct {
 func (p *pressure) roomOf(s *Spool, stats segment.Stats, t totals) room {
 	r := room{present: stats.FreeBytes + stats.PoolBytes - p.reserveOf(stats), evictable: s.evictableBytes(t)}
 	r.capacity = r.present + int64(t.bytes)
-	if p.quota > 0 {
-		r.present = min(r.present, p.quotaRoom(t))
-		r.capacity = min(r.capacity, p.quota)
+	if quota := p.limits.Load().Quota; quota > 0 {
+		r.present = min(r.present, p.quotaRoom(quota, t))
+		r.capacity = min(r.capacity, quota)
 	}
 	r.capacity = max(r.capacity, 0)
 	return r
@@ -225,10 +240,10 @@ func (p *pressure) poolSurplus(stats segment.Stats) int64 {
 
 // reserveOf is what is to stay free on the file system.
 func (p *pressure) reserveOf(stats segment.Stats) int64 {
-	switch {
-	case p.minFree > 0:
-		return p.minFree
-	case p.minFree < 0:
+	switch free := p.limits.Load().MinFree; {
+	case free > 0:
+		return free
+	case free < 0:
 		return 0
 	}
 	return min(1<<30, stats.TotalBytes/10)

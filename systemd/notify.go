@@ -2,10 +2,12 @@ package systemd
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"golang.org/x/sys/unix"
 )
 
 // Notifier sends state changes to the service manager. The zero value and a
@@ -30,6 +32,15 @@ func (n *Notifier) Ready(status string) {
 
 // Status sets the line that `systemctl status` shows.
 func (n *Notifier) Status(status string) { n.notify("STATUS=" + oneLine(status)) }
+
+// Reloading reports that the configuration is being taken again; Ready ends it.
+func (n *Notifier) Reloading() {
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
+		return // there is no Linux without it
+	}
+	n.notify(fmt.Sprintf("%s\nMONOTONIC_USEC=%d", daemon.SdNotifyReloading, now.Nano()/1000))
+}
 
 // Stopping reports that shutdown has begun.
 func (n *Notifier) Stopping() { n.notify(daemon.SdNotifyStopping) }

@@ -65,6 +65,11 @@ func newConfigCheck() *cobra.Command {
 
 func checkConfig(out io.Writer, file string, asJSON bool) error {
 	cfg, err := gateway.Load(file)
+	if err == nil {
+		var notes []string
+		notes, err = cfg.CheckFiles()
+		cfg.Notes = append(cfg.Notes, notes...)
+	}
 	if asJSON {
 		report := configReport{File: file, Valid: err == nil, Notes: append([]string{}, cfg.Notes...), Errors: mistakes(err)}
 		if e := json.NewEncoder(out).Encode(report); e != nil {

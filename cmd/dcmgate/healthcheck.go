@@ -21,7 +21,7 @@ func newHealthcheck() *cobra.Command {
 			"It asks over the control socket, as /healthz and /readyz do over HTTP, and opens\nnothing if no gateway runs.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := at.load()
+			cfg, err := at.find(cmd.Context())
 			if err != nil {
 				return err
 			}

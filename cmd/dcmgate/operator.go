@@ -20,24 +20,48 @@ func (w *where) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&w.dataDir, "data-dir", "", "data `directory`, if it is not that of the configuration")
 }
 
-// load returns the configuration, with the data directory replaced if asked.
-func (w *where) load() (gateway.Config, error) {
-	path := w.config
-	if path == "" && w.dataDir == "" {
+// file is the configuration's, "" if there is none.
+func (w *where) file() string {
+	if w.config == "" && w.dataDir == "" {
 		if _, err := os.Stat(systemConfig); err == nil {
-			path = systemConfig
+			return systemConfig
 		}
 	}
-	cfg, err := loadConfig(path)
+	return w.config
+}
+
+// load returns the configuration, with the data directory replaced if asked.
+func (w *where) load() (gateway.Config, error) {
+	cfg, err := loadConfig(w.file())
 	if err == nil && w.dataDir != "" {
 		cfg.DataDir = w.dataDir
 	}
 	return cfg, err
 }
 
+// find is load for who would ask a running gateway, which goes on with the
+// configuration before if there are mistakes in the file: then the data
+// directory will do.
+func (w *where) find(ctx context.Context) (gateway.Config, error) {
+	cfg, err := w.load()
+	if err == nil {
+		return cfg, nil
+	}
+	dir := w.dataDir
+	if dir == "" {
+		dir = gateway.DataDirIn(w.file())
+	}
+	if dir == "" || !gateway.IsRunning(ctx, dir) {
+		return cfg, err
+	}
+	cfg = gateway.Default()
+	cfg.DataDir = dir
+	return cfg, nil
+}
+
 // operate calls use with the running gateway, or with its spool if none runs.
 func (w *where) operate(ctx context.Context, use func(gateway.Operator) error) error {
-	cfg, err := w.load()
+	cfg, err := w.find(ctx)
 	if err != nil {
 		return err
 	}

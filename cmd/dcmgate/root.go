@@ -77,6 +77,7 @@ func newRoot(started *bool) *cobra.Command {
 		newCommit(),
 		newStatus(),
 		newHealthcheck(),
+		newReload(),
 		newQueue(),
 		newViews(),
 		newVerify(),

@@ -2,8 +2,9 @@ package main
 
 import (
 	"fmt"
-	"io"
-	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -16,7 +17,8 @@ func newServe() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the gateway",
-		Long: "Run the gateway until SIGINT or SIGTERM, then stop within shutdown_timeout; a second\nsignal ends it at once, without loss of what was acknowledged.\n\n" +
+		Long: "Run the gateway until SIGINT or SIGTERM, then stop within shutdown_timeout; a second\nsignal ends it at once, without loss of what was acknowledged. When the configuration\n" +
+			"file changes, or on SIGHUP, it is taken again without a restart.\n\n" +
 			"Without --config it listens on loopback, accepts any caller and keeps its data under\n./dcmgate-data.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -33,11 +35,17 @@ func newServe() *cobra.Command {
 				return err
 			}
 			defer sockets.Close()
+			logging := gateway.NewLogging(cmd.ErrOrStderr(), cfg.Log)
+			hangups := make(chan os.Signal, 1)
+			signal.Notify(hangups, syscall.SIGHUP)
+			defer signal.Stop(hangups)
 			g, err := gateway.New(cfg, gateway.Options{
 				Version:  version,
-				Logger:   newLogger(cmd.ErrOrStderr(), cfg.Log),
+				Logger:   logging.Logger(),
+				Logging:  logging,
 				Notifier: systemd.NewNotifier(),
 				Sockets:  sockets,
+				Hangups:  hangups,
 			})
 			if err != nil {
 				return usageError{err}
@@ -52,12 +60,4 @@ func newServe() *cobra.Command {
 	cmd.Flags().StringVarP(&config, "config", "c", "", "configuration `file`; dcmgate config example prints one")
 	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	return cmd
-}
-
-func newLogger(out io.Writer, l gateway.Log) *slog.Logger {
-	o := &slog.HandlerOptions{Level: l.Level}
-	if l.Format == "json" {
-		return slog.New(slog.NewJSONHandler(out, o))
-	}
-	return slog.New(slog.NewTextHandler(out, o))
 }

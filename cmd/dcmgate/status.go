@@ -49,6 +49,9 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 			[]string{"received", fmt.Sprintf("%s since the start, %.1f/s, %d refused", count(s.Received.Instances, "instance"), s.Received.InstancesPerSecond, s.Received.Refused)},
 		)
 	}
+	if text := configText(s, now); text != "" {
+		rows = append(rows, []string{"configuration", text})
+	}
 	rows = append(rows, spoolRows(s.Spool)...)
 	if r := recoveryText(s.Recovery); r != "" {
 		rows = append(rows, []string{"last start", r})
@@ -84,10 +87,28 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 			fmt.Fprintf(out, "%s: last failure %s ago: %s\n", u.Name, ageText(now, u.LastErrorAt), u.LastError)
 		}
 	}
+	for line := range strings.Lines(s.Reload.Error) {
+		fmt.Fprintf(out, "configuration of %s not taken: %s\n", s.Reload.At.Local().Format(time.TimeOnly), strings.TrimSpace(line))
+	}
+	for _, key := range s.Reload.NeedsRestart {
+		fmt.Fprintf(out, "needs a restart: %s\n", key)
+	}
 	for _, n := range s.Notes {
 		fmt.Fprintf(out, "note: %s\n", n)
 	}
 	return nil
+}
+
+// configText says where the configuration in force is from.
+func configText(s gateway.Status, now time.Time) string {
+	if !s.Running || s.Config == "" {
+		return ""
+	}
+	text := fmt.Sprintf("%s, read %s ago", s.Config, ageText(now, s.Reload.Taken))
+	if s.Reload.Error != "" {
+		text += "; WHAT IS THERE NOW IS NOT TAKEN, see below"
+	}
+	return text
 }
 
 func commitmentText(c gateway.CommitmentStatus, now time.Time) string {

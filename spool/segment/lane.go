@@ -71,6 +71,13 @@ func (s *Store) instead(l *lane, err error) (*lane, error) {
 	return s.newLane()
 }
 
+// SetMaxLanes changes Options.MaxLanes. Writers that are open go on.
+func (s *Store) SetMaxLanes(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.maxLanes = n
+}
+
 // takeIdle counts a lease and takes the lane used last; it is nil if a new one is to be made.
 func (s *Store) takeIdle() (*lane, error) {
 	s.mu.Lock()
@@ -78,7 +85,7 @@ func (s *Store) takeIdle() (*lane, error) {
 	switch {
 	case s.phase == opened:
 		return nil, ErrNotReplayed
-	case s.leased >= s.o.MaxLanes:
+	case s.leased >= s.maxLanes:
 		return nil, ErrTooManyWriters
 	}
 	s.leased++

@@ -103,7 +103,7 @@ func (s *Store) adoptLane(g *segment, f file, end int64, usable bool) bool {
 	defer s.mu.Unlock()
 	g.end = end
 	l := &lane{seg: g, f: f, offset: end, reserved: g.size &^ (Alignment - 1)}
-	if !usable || s.full(l) || len(s.idle) >= s.o.MaxLanes {
+	if !usable || s.full(l) || len(s.idle) >= s.maxLanes {
 		return false
 	}
 	s.idle = append(s.idle, l)

@@ -84,6 +84,7 @@ type Store struct {
 	pool       []*segment      // dead, to be written again
 	idle       []*lane         // the last used at the end
 	leased     int
+	maxLanes   int       // Options.MaxLanes, or SetMaxLanes
 	lastWriter time.Time // when the last writer ended, or Replay
 	retired    int
 	lastID     ID
@@ -123,6 +124,7 @@ func open(d disk, o Options) (*Store, error) {
 		lock:     lock,
 		files:    handles{disk: d, max: o.MaxOpenFiles},
 		segments: map[ID]*segment{},
+		maxLanes: o.MaxLanes,
 	}
 	s.scratch.New = func() any { return &scratch{turn: make(chan bool, 1)} }
 	if err := s.load(); err != nil {

@@ -1,0 +1,85 @@
+package gateway
+
+// follower says how a part of the gateway follows the configuration while it
+// runs. Every key belongs to at least one follower; a test sees to that.
+type follower struct {
+	// keys are those that the part is made of, or their stanzas.
+	keys []string
+	// prepare does all that can fail, and hands to the transition what puts the new settings into force.
+	prepare func(t *transition) error
+	// keep, instead of prepare, is for keys that need a restart: it puts back what is in force.
+	keep func(new, running *Config)
+}
+
+// followers are all of them, in the order in which they change.
+var followers = []follower{
+	{keys: []string{"data_dir"}, keep: func(new, running *Config) { new.DataDir = running.DataDir }},
+	{keys: []string{"spool.segment_size", "spool.evict_after"}, keep: func(new, running *Config) {
+		new.Spool.SegmentSize, new.Spool.EvictAfter = running.Spool.SegmentSize, running.Spool.EvictAfter
+	}},
+
+	{keys: []string{"log"}, prepare: (*transition).logging},
+	{keys: []string{"spool.quota", "spool.min_free", "spool.retention", "spool.keep_unrouted", "dicom.max_associations"}, prepare: (*transition).spool},
+	{keys: []string{"ae_title", "dicom.timeouts", "peers"}, prepare: (*transition).calledPeers},
+	{keys: []string{"ae_title", "commitment"}, prepare: (*transition).keeper},
+	{keys: []string{"ae_title", "dicom.accept", "dicom.check_called_ae", "dicom.window", "dicom.sop_classes", "dicom.transfer_syntaxes",
+		"peers", "destinations", "upstreams"}, prepare: (*transition).receivePolicy},
+	{keys: []string{"dicom.max_associations", "dicom.max_per_address", "dicom.max_pdu", "dicom.timeouts"}, prepare: (*transition).associationLimits},
+	{keys: []string{"dicom.tls.cert", "dicom.tls.key", "dicom.tls.client_ca", "public.tls", "shutdown_timeout"}, prepare: (*transition).lookedUp},
+
+	// TODO
+	{keys: []string{"institution", "http", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "dicom.listen", "dicom.tls.listen", "destinations", "upstreams", "views", "rows", "retrieve"}, keep: func(new, running *Config) {
+		t := new.Public.TLS
+		defer func() { new.Public.TLS = t }()
+		new.Institution, new.HTTP, new.Public, new.Destinations, new.Upstreams, new.Views, new.Rows, new.Retrieve = running.Institution, running.HTTP, running.Public, running.Destinations, running.Upstreams, running.Views, running.Rows, running.Retrieve
+		new.DICOM.Listen, new.DICOM.TLS.Listen = running.DICOM.Listen, running.DICOM.TLS.Listen
+	}},
+}
+
+// restartKeys are the keys that need a restart.
+func restartKeys() (keys []string) {
+	for _, f := range followers {
+		if f.keep != nil {
+			keys = append(keys, f.keys...)
+		}
+	}
+	return keys
+}
+
+// lookedUp has nothing to do: what is made of these keys asks for the settings
+// in force each time.
+func (t *transition) lookedUp() error { return nil }
+
+func (t *transition) logging() error {
+	t.then(func() { t.Gateway.logging.set(t.new.Log) })
+	return nil
+}
+
+func (t *transition) spool() error {
+	t.then(func() {
+		t.parts.spool.SetLimits(spoolLimits(&t.new.Config))
+		t.parts.spool.SetMaxWriters(maxWriters(t.new.DICOM))
+	})
+	return nil
+}
+
+func (t *transition) calledPeers() error {
+	t.then(func() { t.parts.callees.use(t.new, t.log, t.registry) })
+	return nil
+}
+
+func (t *transition) keeper() error {
+	t.then(func() { t.parts.keeper.Use(t.new.AETitle, t.new.Commitment.MaxAge) })
+	return nil
+}
+
+func (t *transition) receivePolicy() error {
+	p := newPolicy(&t.new.Config)
+	t.then(func() { t.parts.receive.use(p) })
+	return nil
+}
+
+func (t *transition) associationLimits() error {
+	t.then(func() { t.parts.dicom.SetLimits(serverLimits(&t.new.DICOM)) })
+	return nil
+}

@@ -100,11 +100,24 @@ func Init(ctx context.Context, o InitOptions, done func(step string)) error {
 			statements = append(statements, fmt.Sprintf("GRANT SELECT ON %s TO %s", d.name1(t.viewName(lower)), d.account(o.Reader.Name)))
 		}
 	}
-	if err := execute(ctx, adminDB, statements); err != nil {
+	owner, watched := d.watchedBy(o.Reader, o.Source.User, o.Source.Database)
+	if err := execute(ctx, adminDB, append(statements, watched...)); err != nil {
 		return fmt.Errorf("account that reads: %w", err)
+	}
+	if err := executeAs(ctx, o.Source, owner); err != nil {
+		return fmt.Errorf("limits of the account that reads: %w", err)
 	}
 	done("account " + o.Reader.Name + " may read the views, and nothing else")
 	return nil
+}
+
+func executeAs(ctx context.Context, source *Source, statements []string) error {
+	db, err := source.Open()
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return execute(ctx, db, statements)
 }
 
 func initSchema(ctx context.Context, o InitOptions) error {

@@ -51,6 +51,9 @@ func TestInitMakesAccountsThatMayDoNothingElse(t *testing.T) {
 			p, _ := runPublisher(t, Options{Source: publisher, Spool: s, Settings: settings(), Files: Address("/i/{id}")})
 			caughtUp(t, s, p)
 			readerMayReadTheViewsOnly(t, d, o.Reader)
+			if d.Kind == "postgres" {
+				transactionsDoNotStayOpen(t, asAccount(t, d, o.Reader.Name, o.Reader.Password), admin)
+			}
 		})
 	}
 }
@@ -70,6 +73,7 @@ func readerMayReadTheViewsOnly(t *testing.T, d *peertest.Database, a *Account) {
 		"CREATE TABLE mine (a int)", "DROP TABLE dcmgate_study", "DROP VIEW v_studyinfo", "CREATE VIEW mine AS SELECT 1",
 		map[string]string{"postgres": "SET default_transaction_read_only = off; DELETE FROM v_studyinfo", "mysql": "SELECT * FROM mysql.user"}[d.Kind],
 		map[string]string{"postgres": "CREATE TEMPORARY TABLE mine (a int)", "mysql": "CREATE TEMPORARY TABLE mine (a int)"}[d.Kind],
+		map[string]string{"postgres": "SET statement_timeout = 0; SELECT pg_sleep(600)", "mysql": "SET SESSION max_statement_time = 0; SELECT COUNT(*) FROM information_schema.COLLATIONS a, information_schema.COLLATIONS b, information_schema.COLLATIONS c, information_schema.COLLATIONS d"}[d.Kind],
 		map[string]string{"postgres": "SELECT pg_sleep(30)", "mysql": "SELECT COUNT(*) FROM v_studyinfo WHERE SLEEP(30) = 0 OR BENCHMARK(1000000000, SHA2('x', 512)) = 1"}[d.Kind],
 	}
 	for _, statement := range forbidden {
@@ -81,6 +85,34 @@ func readerMayReadTheViewsOnly(t *testing.T, d *peertest.Database, a *Account) {
 	if out, err := d.Query(a.Name, "wrong", "SELECT 1"); err == nil {
 		t.Errorf("a wrong password may %q", out)
 	}
+}
+
+// transactionsDoNotStayOpen has a reader do away with its limit and keep a transaction open.
+func transactionsDoNotStayOpen(t *testing.T, reader, admin *Source) {
+	t.Helper()
+	db, err := reader.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.ExecContext(t.Context(), "SET idle_in_transaction_session_timeout = 0"); err != nil {
+		t.Fatal(err)
+	}
+	look, err := admin.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer look.Close()
+	peertest.Eventually(t, 30*time.Second, "the session is ended", func() bool {
+		var n int
+		err := look.QueryRowContext(t.Context(), "SELECT COUNT(*) FROM pg_stat_activity WHERE usename = $1 AND state LIKE 'idle in%'", reader.User).Scan(&n)
+		return err == nil && n == 0
+	})
 }
 
 func TestAccountsThatAreRefused(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// database is an open database as the publisher uses it. It belongs to one goroutine.
+// database is an open database as the publisher uses it. Rows are written by one goroutine.
 type database struct {
 	d        *dialect
 	db       *sql.DB

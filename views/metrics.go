@@ -16,6 +16,7 @@ type instruments struct {
 	lacking *prometheus.GaugeVec
 	lag     prometheus.Observer
 	lost    *prometheus.CounterVec
+	ended   prometheus.Counter
 }
 
 // shared returns the collector that another publisher has registered already.
@@ -55,6 +56,9 @@ func newInstruments(registry prometheus.Registerer, name string) *instruments {
 	m.lost = shared(registry, factory.NewCounterVec(prometheus.CounterOpts{
 		Name: "dcmgate_views_lost_total", Help: "Studies (V_StudyInfo) and images (V_DocImage) that were evicted before they could be published, by database and view.",
 	}, []string{"database", "view"}))
+	m.ended = shared(registry, factory.NewCounterVec(prometheus.CounterOpts{
+		Name: "dcmgate_views_statements_ended_total", Help: "Statements of accounts that read, ended since they took longer than they may, by database.",
+	}, []string{"database"})).WithLabelValues(name)
 	for _, t := range tables {
 		m.changed.WithLabelValues(name, t.view.Name)
 		m.lost.WithLabelValues(name, t.view.Name)

@@ -10,16 +10,22 @@ import (
 
 // migrations lead from an empty database to this version's tables. One that is published is never changed.
 func migrations(d *dialect) []*goose.Migration {
-	return []*goose.Migration{
-		goose.NewGoMigration(1, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
-			for _, statement := range schema(d) {
-				if _, err := tx.ExecContext(ctx, statement); err != nil {
-					return err
-				}
-			}
-			return nil
-		}}, nil),
+	list := []*goose.Migration{migration(1, schema(d))}
+	if d == postgresDialect {
+		list = append(list, migration(2, []string{createReaders(d)}))
 	}
+	return list
+}
+
+func migration(version int64, statements []string) *goose.Migration {
+	return goose.NewGoMigration(version, &goose.GoFunc{RunTx: func(ctx context.Context, tx *sql.Tx) error {
+		for _, statement := range statements {
+			if _, err := tx.ExecContext(ctx, statement); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}, nil)
 }
 
 // migrate brings the tables to this version and makes the views that are not there. A database that a later version has

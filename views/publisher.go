@@ -154,6 +154,13 @@ func (p *Publisher) serve(ctx context.Context) error {
 			return err
 		}
 	}
+	watching, end := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	if d != sqliteDialect { // which has no accounts
+		watcher.Go(func() { s.watch(watching) })
+	}
+	defer watcher.Wait()
+	defer end()
 	s.note(StateRunning)
 	p.log.Info("publishing", "database", d.name, "sequence", s.state.sequence, "anew", s.state.scan)
 	for {

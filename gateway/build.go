@@ -103,7 +103,7 @@ func (g *Gateway) operations(p *parts) Operator {
 		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
 			return rebuildViews(ctx, p.publish, name, progress)
 		},
-		restore: (&restoring{p.restorer, p.receive.queries, p.callees.destination}).run,
+		restore: p.restoring().run,
 		revoke: func(study dicom.UID) error {
 			if p.links == nil {
 				return revokeLinks(g.settings().Config, study)

@@ -283,6 +283,7 @@ type Retrieve struct {
 	ReplayWindow    time.Duration // 0: timeStamp is not looked at
 	TimeStampNeeded bool
 	LinkLifetime    time.Duration // of addresses for download
+	UpstreamWait    time.Duration // of a client, for what upstreams have; 0: they are not asked for it
 	Serve           bool          // there are clients, or none are needed
 	Cloud           Cloud         // that studies are restored from
 }

@@ -267,6 +267,7 @@ type rawRetrieve struct {
 	ReplayWindow    value       `yaml:"replay_window" default:"10m"`
 	TimeStampNeeded value       `yaml:"timestamp_needed" default:"false"`
 	LinkLifetime    value       `yaml:"link_lifetime" default:"24h"`
+	UpstreamWait    value       `yaml:"upstream_wait" default:"10s"`
 	Clients         []rawClient `yaml:"clients"`
 	Cloud           rawCloud    `yaml:"cloud"`
 }

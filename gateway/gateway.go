@@ -115,7 +115,7 @@ type parts struct {
 	keeper    *commitment.Keeper
 	dicom     *dimse.Server
 	restorer  *restore.Restorer   // nil if there is no cloud to restore from
-	fetch     *restore.Background // for clients of interface 203; nil if the cloud is not asked for them
+	fetch     *restore.Background // for clients of interface 203; nil if nobody is asked for them
 	links     *web.LinkState      // nil if nothing is served to the standard's clients
 	web       *web.Server         // likewise
 	public    *http.Server        // likewise

@@ -36,7 +36,7 @@ type Operator interface {
 	// RebuildViews publishes the metadata rows of everything stored to a database
 	// again. progress may be nil.
 	RebuildViews(ctx context.Context, name string, progress func(studies int64)) error
-	// Restore fetches a study from the cloud. progress may be nil.
+	// Restore fetches a study from upstreams or the cloud. progress may be nil.
 	Restore(ctx context.Context, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error)
 	// RevokeLinks ends the addresses of interface 203 that were given out for a
 	// study, or all if it is empty.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -66,6 +67,7 @@ func (v *validator) retrieve(raw *rawRetrieve) Retrieve {
 		ReplayWindow:    v.duration(raw.ReplayWindow, 0, 24*time.Hour),
 		TimeStampNeeded: v.truth(raw.TimeStampNeeded),
 		LinkLifetime:    v.duration(raw.LinkLifetime, time.Minute, 30*24*time.Hour),
+		UpstreamWait:    v.duration(raw.UpstreamWait, 0, 10*time.Minute),
 	}
 	seen := make(map[string]int)
 	for i := range raw.Clients {
@@ -151,17 +153,13 @@ func (g *Gateway) newPublic(s *settings, p *parts) error {
 			codes = append(codes, code)
 		}
 	}
-	var fetch func(context.Context, dicom.UID) error
-	if p.restorer != nil && r.Cloud.Wait > 0 {
-		p.fetch = restore.NewBackground(p.restorer)
-		fetch = p.fetch.Fetch
-	}
 	p.links = links
+	wait := p.newFetch(r)
 	p.web, err = web.New(web.Options{
 		Index:     p.spool,
 		Links:     links,
-		Fetch:     fetch,
-		FetchWait: r.Cloud.Wait,
+		Fetch:     p.fetchLater(),
+		FetchWait: wait,
 		Describe: func(in *spool.Instance) (hospitalName, modality string) {
 			return rows.InstitutionOf(in.CallingAETitle).Name, rows.ModalityOf([]string{in.Metadata.Text(dicom.TagModality)})
 		},
@@ -178,6 +176,33 @@ func (g *Gateway) newPublic(s *settings, p *parts) error {
 		Registerer:      g.registry,
 	})
 	return err
+}
+
+// newFetch makes what fetches studies for clients, if there is somebody to ask, and returns how long one waits for it.
+func (p *parts) newFetch(cfg *Retrieve) (wait time.Duration) {
+	r := p.restoring()
+	sources := restore.Sources{Whole: p.spool.Whole}
+	if w := cfg.UpstreamWait; r.upstreams != nil && w > 0 {
+		sources.In, wait = append(sources.In, r.upstreams), w
+	}
+	if w := cfg.Cloud.Wait; r.cloud != nil && w > 0 {
+		sources.In, wait = append(sources.In, r.cloud), max(wait, w)
+	}
+	if len(sources.In) > 0 {
+		p.fetch = restore.NewBackground(sources)
+	}
+	return wait
+}
+
+// fetchLater is fetch as what serves clients wants it; nil if nobody is asked.
+func (p *parts) fetchLater() func(context.Context, dicom.UID) (later bool, err error) {
+	if p.fetch == nil {
+		return nil
+	}
+	return func(ctx context.Context, study dicom.UID) (bool, error) {
+		err := p.fetch.Fetch(ctx, study)
+		return errors.Is(err, restore.ErrUnderWay) || errors.Is(err, restore.ErrBusy), err
+	}
 }
 
 // startPublic serves the public listener. Its answers bound their own time.

@@ -103,10 +103,18 @@ func (c Cloud) client() (*cloud.Client, error) {
 	return client, nil
 }
 
+// Where studies may be restored from, by the words of RestoreRequest.
+const (
+	FromAny      = "any" // upstreams first
+	FromUpstream = "upstream"
+	FromCloud    = "cloud"
+)
+
 // RestoreRequest says what is to be restored, and where it is to go from the spool.
 type RestoreRequest struct {
 	Study dicom.UID `json:"study"`
-	To    string    `json:"to,omitempty"` // AE title of a peer with an address
+	From  string    `json:"from,omitempty"` // one of the above; "" is FromAny
+	To    string    `json:"to,omitempty"`   // AE title of a peer with an address
 }
 
 // RestoreReport is the result of restoring a study.
@@ -124,13 +132,78 @@ type RestoreProgress struct {
 	Error  string         `json:"error,omitempty"`
 }
 
-var errNoCloud = errors.New("no cloud is configured to restore from; set retrieve.cloud")
+// Why nothing is restored.
+var (
+	errNoCloud    = errors.New("no cloud is configured to restore from; set retrieve.cloud")
+	errNoUpstream = errors.New("no archive is configured to restore from; set upstreams")
+	errNoSource   = errors.New("nothing is configured to restore from; set upstreams or retrieve.cloud")
+	errNoGateway  = errors.New("upstreams send to a running gateway; start it, or restore from the cloud")
+)
 
 // restoring restores studies into a spool and sends them on.
 type restoring struct {
-	restorer *restore.Restorer // nil without a cloud
-	scp      *qr.SCP
-	dial     func(aeTitle string) qr.Dial
+	upstreams restore.Source // nil if there are none
+	cloud     restore.Source // likewise
+	running   bool           // the gateway
+	spool     *spool.Spool
+	scp       *qr.SCP
+	dial      func(aeTitle string) qr.Dial
+}
+
+// restoring is what a running gateway has for it.
+func (p *parts) restoring() *restoring {
+	r := &restoring{running: true, spool: p.spool, scp: p.receive.queries, dial: p.callees.destination}
+	if len(p.upstreams) > 0 {
+		r.upstreams = collector{p.receive.queries}
+	}
+	if p.restorer != nil {
+		r.cloud = p.restorer
+	}
+	return r
+}
+
+// from finds the sources of a request, in the order in which they are asked.
+func (r *restoring) from(where string) (restore.Sources, error) {
+	s := restore.Sources{Whole: r.spool.Whole}
+	if r.upstreams != nil && where != FromCloud {
+		s.In = append(s.In, r.upstreams)
+	}
+	if r.cloud != nil && where != FromUpstream {
+		s.In = append(s.In, r.cloud)
+	}
+	switch {
+	case len(s.In) > 0:
+		return s, nil
+	case where == FromCloud:
+		return s, errNoCloud
+	case !r.running:
+		return s, errNoGateway
+	case where == FromUpstream:
+		return s, errNoUpstream
+	}
+	return s, errNoSource
+}
+
+// collector is the upstreams as what is restored from.
+type collector struct{ scp *qr.SCP }
+
+// Study implements [restore.Source].
+func (c collector) Study(ctx context.Context, study dicom.UID, progress func(restore.Report)) (restore.Report, error) {
+	collected, err := c.scp.Collect(ctx, study, func(c qr.Collected) {
+		if progress != nil {
+			progress(restore.Report{Listed: c.Listed, Present: c.Present, Restored: c.Arrived})
+		}
+	})
+	report := restore.Report{
+		Listed: collected.Listed, Present: collected.Present, Restored: collected.Arrived, Failed: collected.Missing, Bytes: collected.Bytes, Remark: collected.Shortfall,
+	}
+	for _, uid := range collected.Lost {
+		report.Failures = append(report.Failures, restore.Failure{Instance: uid, Reason: collected.Reason})
+	}
+	if err == nil && collected.Listed == 0 && collected.Shortfall != "" {
+		err = fmt.Errorf("ask the upstreams for the study: %s", collected.Shortfall)
+	}
+	return report, err
 }
 
 // newRestorer builds what restores from the cloud; nil without one.
@@ -150,8 +223,9 @@ func newRestorer(cfg Config, client *cloud.Client, s *spool.Spool, log *slog.Log
 // run restores a study, and sends it on if that is wanted.
 func (r *restoring) run(ctx context.Context, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error) {
 	report := RestoreReport{To: rq.To}
-	if r.restorer == nil {
-		return report, errNoCloud
+	sources, err := r.from(rq.From)
+	if err != nil {
+		return report, err
 	}
 	var dial qr.Dial
 	if rq.To != "" {
@@ -159,8 +233,7 @@ func (r *restoring) run(ctx context.Context, rq RestoreRequest, progress func(do
 			return report, fmt.Errorf("%s is not the AE title of a peer with an address", rq.To)
 		}
 	}
-	var err error
-	report.Report, err = r.restorer.Study(ctx, rq.Study, func(s restore.Report) {
+	report.Report, err = sources.Study(ctx, rq.Study, func(s restore.Report) {
 		if progress != nil {
 			progress(s.Restored+s.Present+s.Failed, s.Listed)
 		}
@@ -180,8 +253,10 @@ func restoreOffline(ctx context.Context, cfg Config, s *spool.Spool, rq RestoreR
 		return RestoreReport{}, errors.Join(errs...)
 	}
 	scp := qr.New(qr.Options{Index: s, AETitle: cfg.AETitle})
-	peers := newCallees(&settings{Config: cfg, security: secure}, nil, nil)
-	r := &restoring{newRestorer(cfg, secure.cloud, s, nil, nil), scp, peers.destination}
+	r := &restoring{spool: s, scp: scp, dial: newCallees(&settings{Config: cfg, security: secure}, nil, nil).destination}
+	if cloud := newRestorer(cfg, secure.cloud, s, nil, nil); cloud != nil {
+		r.cloud = cloud
+	}
 	return r.run(ctx, rq, progress)
 }
 

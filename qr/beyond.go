@@ -175,7 +175,7 @@ func (b *beyond) shortfall() string {
 	if len(b.failed) == 0 {
 		return ""
 	}
-	return "incomplete; " + strings.Join(b.failed, "; ")
+	return incomplete + strings.Join(b.failed, "; ")
 }
 
 // keySet remembers keys by a hash of 64 bits: of a million keys two are taken for one with a probability of 1 in 30 million.

@@ -37,6 +37,7 @@ type gathering struct {
 	mu      sync.Mutex
 	claimed keySet // what has been taken to be sent
 	missing map[dicom.UID]*expected
+	present keySet    // what an upstream has and the index had before
 	last    time.Time // when one of these has arrived
 	watched []dicom.UID
 	failed  []string // names of upstreams and reasons
@@ -56,7 +57,7 @@ func (r *retrieval) gather(ctx context.Context) *gathering {
 	g := &gathering{
 		scp: r.scp, query: r.query, level: r.level, tally: r.tally,
 		arrival: make(chan struct{}, 1), over: make(chan struct{}),
-		claimed: newKeySet(), missing: map[dicom.UID]*expected{},
+		claimed: newKeySet(), missing: map[dicom.UID]*expected{}, present: newKeySet(),
 	}
 	ctx, g.cancel = context.WithCancel(ctx)
 	go func() {
@@ -153,17 +154,27 @@ func (g *gathering) counts(in *spool.Instance) (send, count bool) {
 
 // giveUp counts as failed what has not come.
 func (g *gathering) giveUp() {
+	reason := g.reason()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	reason := "not sent by the upstream"
-	if len(g.failed) > 0 {
-		reason = g.failed[0]
-	}
 	for uid := range g.missing {
 		g.tally.fail(uid, reason)
 	}
 	clear(g.missing)
 }
+
+// reason is why something has not come.
+func (g *gathering) reason() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.failed) > 0 {
+		return g.failed[0]
+	}
+	return "not sent by the upstream"
+}
+
+// incomplete begins a comment that says which upstreams are to blame.
+const incomplete = "incomplete; "
 
 func (g *gathering) failure(u Upstream, err error) {
 	g.mu.Lock()
@@ -181,7 +192,7 @@ func (g *gathering) shortfall() string {
 	if len(g.failed) == 0 {
 		return ""
 	}
-	return "incomplete; " + strings.Join(g.failed, "; ")
+	return incomplete + strings.Join(g.failed, "; ")
 }
 
 // from gathers from one upstream. First all is listed, so that the counters are right soon.
@@ -279,7 +290,11 @@ func (g *gathering) listSeries(ctx context.Context, u Upstream, study, series di
 	}
 	w := Wanted{Study: study, Series: series}
 	for _, uid := range theirs {
-		if own.has(string(uid)) || len(asked) > 0 && !slices.Contains(asked, uid) || !g.lacks(uid, series) {
+		if own.has(string(uid)) {
+			g.has(uid)
+			continue
+		}
+		if len(asked) > 0 && !slices.Contains(asked, uid) || !g.lacks(uid, series) {
 			continue
 		}
 		w.Instances = append(w.Instances, uid)
@@ -294,6 +309,15 @@ func (g *gathering) listSeries(ctx context.Context, u Upstream, study, series di
 		return nil, &Unavailable{Reason: "more to fetch than is allowed at once"}
 	}
 	return &w, nil
+}
+
+// has notes an instance that was here before.
+func (g *gathering) has(uid dicom.UID) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.missing[uid] == nil {
+		g.present.add(string(uid))
+	}
 }
 
 // lacks notes an instance to come; false if it is on its way to the destination.

@@ -19,12 +19,7 @@ type Sent struct {
 // SendStudy sends what is stored of a study as a C-MOVE would, which nobody has asked for over an association. What becomes of
 // the instances is in Sent; the error is of the index or the context.
 func (s *SCP) SendStudy(ctx context.Context, study dicom.UID, dial Dial) (Sent, error) {
-	id := &Identifier{}
-	for tag, value := range map[dicom.Tag]string{dicom.TagQueryRetrieveLevel: LevelStudy.String(), dicom.TagStudyInstanceUID: string(study)} {
-		id.set(Attribute{Tag: tag, VR: dicom.TagVR(tag), Values: []string{value}})
-	}
-	m, _ := modelOf(dimse.CMoveRQ, StudyRootMove)
-	q, level, err := newRetrieval(m, id)
+	q, level, err := studyRetrieval(study)
 	if err != nil {
 		return Sent{}, err
 	}
@@ -36,4 +31,13 @@ func (s *SCP) SendStudy(ctx context.Context, study dicom.UID, dial Dial) (Sent, 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return Sent{Instances: t.total, Completed: t.completed, Warnings: t.warnings, Failed: t.failed, Reason: t.reason}, err
+}
+
+// studyRetrieval is the query of a C-MOVE for a study.
+func studyRetrieval(study dicom.UID) (*query, Level, error) {
+	id := &Identifier{}
+	id.set(key(dicom.TagQueryRetrieveLevel, LevelStudy.String()))
+	id.set(key(dicom.TagStudyInstanceUID, string(study)))
+	m, _ := modelOf(dimse.CMoveRQ, StudyRootMove)
+	return newRetrieval(m, id)
 }

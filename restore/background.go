@@ -19,14 +19,14 @@ const (
 
 // Why a study is not there although it was asked for.
 var (
-	ErrUnderWay = errors.New("the study is being fetched from the cloud; ask again in a while")
-	ErrBusy     = errors.New("other studies are being fetched from the cloud; ask again in a while")
+	ErrUnderWay = errors.New("the study is being fetched; ask again in a while")
+	ErrBusy     = errors.New("other studies are being fetched; ask again in a while")
 )
 
 // Background restores studies that were asked for, and goes on when nobody waits any more. Make it with NewBackground and
 // close it.
 type Background struct {
-	r      *Restorer
+	source Source
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
@@ -42,15 +42,15 @@ type outcome struct {
 	err error
 }
 
-// NewBackground restores with r.
-func NewBackground(r *Restorer) *Background {
-	b := &Background{r: r, running: map[dicom.UID]chan struct{}{}, past: map[dicom.UID]outcome{}}
+// NewBackground restores from a source.
+func NewBackground(source Source) *Background {
+	b := &Background{source: source, running: map[dicom.UID]chan struct{}{}, past: map[dicom.UID]outcome{}}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
 }
 
 // Fetch sees to it that a study is restored, and waits for that at most until ctx ends: then the error is ErrUnderWay. It is
-// nil if the study has been restored, even if the cloud has nothing of it.
+// nil if the study has been restored, even if nothing is to be had of it.
 func (b *Background) Fetch(ctx context.Context, study dicom.UID) error {
 	over, err := b.begin(study)
 	if over == nil {
@@ -88,9 +88,9 @@ func (b *Background) begin(study dicom.UID) (over chan struct{}, err error) {
 func (b *Background) restore(study dicom.UID, over chan struct{}) {
 	ctx, cancel := context.WithTimeout(b.ctx, longestStudy)
 	defer cancel()
-	report, err := b.r.Study(ctx, study, nil)
+	report, err := b.source.Study(ctx, study, nil)
 	if err == nil && report.Failed > 0 {
-		err = errors.New("not all images of the study could be fetched from the cloud")
+		err = errors.New("not all images of the study could be fetched")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -58,11 +58,12 @@ func New(o Options) *Restorer {
 
 // Report says what became of the images of a study.
 type Report struct {
-	Listed   int       `json:"listed"`   // by the platform
+	Listed   int       `json:"listed"`   // by the platform, or whoever else was asked
 	Restored int       `json:"restored"` // downloaded and stored
 	Present  int       `json:"present"`  // were stored already
 	Failed   int       `json:"failed"`
-	Bytes    int64     `json:"bytes"`              // downloaded
+	Bytes    int64     `json:"bytes"`              // of what was restored
+	Remark   string    `json:"remark,omitempty"`   // what may be missing from the list, and why
 	Failures []Failure `json:"failures,omitempty"` // the first of them
 }
 

@@ -2,6 +2,8 @@ package spool
 
 import (
 	"context"
+	"errors"
+	"slices"
 
 	"dcmgate/dicom"
 
@@ -27,6 +29,29 @@ func (s *Spool) Known(ctx context.Context, study dicom.UID) (series, instances i
 		})
 	})
 	return series, instances, err
+}
+
+// Whole tells whether something of a study is stored, and a version of every instance of it that the index knows: of those
+// that were evicted, too, as long as their custody records are kept.
+func (s *Spool) Whole(ctx context.Context, study dicom.UID) (whole bool, err error) {
+	late := map[identity]bool{}
+	for _, in := range s.pending.find(func(in *Instance) bool { return in.StudyInstanceUID == study }) {
+		late[in.identity()] = true
+	}
+	id, lacks, n := hashOf(string(study)), false, 0
+	err = s.db.View(func(txn *badger.Txn) error {
+		return scan(txn, append([]byte{kindVersions}, id[:]...), nil, true, func(key, value []byte) (bool, error) {
+			k, ok := identityOfKey(key)
+			if !ok {
+				return true, nil
+			}
+			versions, err := decodeVersions(value)
+			lacks = !late[k] && !slices.ContainsFunc(versions, func(v version) bool { return !v.evicted })
+			n++
+			return !lacks, errors.Join(err, ctx.Err())
+		})
+	})
+	return !lacks && n+len(late) > 0, err
 }
 
 // LastSequence is the number of the last change, which may become readable a moment later.

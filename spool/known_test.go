@@ -44,4 +44,28 @@ func TestKnownCountsByUID(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	check(first.StudyInstanceUID, 2, 3) // custody records are left
+	// Whole is what has all that once was, also where it is not indexed yet.
+	whole := func(study string, want bool) {
+		t.Helper()
+		if got, err := s.Whole(t.Context(), dicom.UID(study)); err != nil || got != want {
+			t.Errorf("study %s is whole: %v, %v", study, got, err)
+		}
+	}
+	whole("1.2.3", false)
+	whole(other.StudyInstanceUID, false)
+	o.Retention = 0
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openSpool(t, dir, o)
+	for _, o := range []synth.Object{first, a.Object(1, 1, 2), a.Object(1, 2, 3)} {
+		whole(first.StudyInstanceUID, false)
+		mustSend(t, s, o)
+	}
+	whole(first.StudyInstanceUID, true) // one of two versions of an instance is enough
+	flush(t, s)
+	whole(first.StudyInstanceUID, true)
+	whole(other.StudyInstanceUID, false)
+	mustSend(t, s, a.Object(3, 1, 1))
+	whole(a.Object(3, 1, 1).StudyInstanceUID, true)
 }

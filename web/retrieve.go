@@ -45,26 +45,31 @@ func (x *exchange) retrieve() {
 	x.list(&rq, c, base)
 }
 
-// list writes the answer; of a study that is not here once it has been fetched, if it can be in time.
+// list writes the answer, once what is not here of the study has been fetched, if it can be in time. What nobody has is
+// left out; what may yet come is worth asking for again.
 func (x *exchange) list(rq *cloud.RetrieveRequest, c *client, base string) {
 	out := cloud.NewAnswerWriter(x.w)
 	x.w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	whole := x.write(out, rq, c, base)
-	if whole && x.count == 0 && x.o.Fetch != nil {
-		if err := x.fetch(dicom.UID(rq.StudyInstanceUID)); err != nil {
-			x.w.Header().Set("Retry-After", "10")
-			x.decline(cloud.CodeFailed, outcomeNotFound, err.Error())
-			return
-		}
-		whole = x.write(out, rq, c, base)
-	}
-	if whole {
+	later, missing := x.fetch(dicom.UID(rq.StudyInstanceUID))
+	whole := !later && x.write(out, rq, c, base)
+	switch {
+	case later || whole && x.count == 0 && missing != nil:
+		x.w.Header().Set("Retry-After", "10")
+		x.decline(cloud.CodeFailed, outcomeNotFound, missing.Error())
+	case whole:
 		_ = out.End() // x.w remembers
 	}
 }
 
-// fetch waits for a study no longer than the client may be let wait.
-func (x *exchange) fetch(study dicom.UID) error {
+// fetch waits for what is not here of a study, no longer than the client may be let wait. Without an error it is here, or
+// nobody has it.
+func (x *exchange) fetch(study dicom.UID) (later bool, err error) {
+	if x.o.Fetch == nil {
+		return false, nil
+	}
+	if whole, err := x.o.Index.Whole(x.r.Context(), study); whole || err != nil {
+		return false, nil // the index will fail again
+	}
 	ctx, cancel := context.WithTimeout(x.r.Context(), x.o.FetchWait)
 	defer cancel()
 	return x.o.Fetch(ctx, study)

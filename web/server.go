@@ -20,6 +20,8 @@ import (
 type Index interface {
 	// Latest yields the stored instances of a study, of several versions the last.
 	Latest(ctx context.Context, study, series dicom.UID) iter.Seq2[spool.Instance, error]
+	// Whole tells whether something of a study is stored, and nothing is lacking that once was.
+	Whole(ctx context.Context, study dicom.UID) (bool, error)
 	Instance(id spool.InstanceID) (spool.Instance, error)
 	Open(id spool.InstanceID) (*spool.Reader, error)
 }
@@ -41,9 +43,9 @@ type Options struct {
 	TimeStampNeeded bool
 	// LinkLifetime is how long an address for download works.
 	LinkLifetime time.Duration
-	// Fetch, if it is not nil, is asked for a study of which nothing is stored, and returns once it has brought what there
-	// is elsewhere, or why not, within FetchWait.
-	Fetch     func(ctx context.Context, study dicom.UID) error
+	// Fetch, if it is not nil, is asked for a study that is not whole, and returns once it has brought what there is
+	// elsewhere, or why not, within FetchWait. later says that it goes on or is put off: it is worth asking again.
+	Fetch     func(ctx context.Context, study dicom.UID) (later bool, err error)
 	FetchWait time.Duration
 	// BaseURL is what addresses begin with, without a slash at the end; empty: what the request was sent to.
 	BaseURL string

@@ -236,7 +236,7 @@ func TestRestoreToPACS(t *testing.T) {
 		status int
 		out    string
 	}{
-		{[]string{"restore", "1.2.3.4"}, 1, "has no images"},
+		{[]string{"restore", "1.2.3.4"}, 1, "nobody who was asked has images"},
 		{[]string{"restore", "1.2.3.4", "--to", "NOBODY"}, 1, "NOBODY is not"},
 		{[]string{"restore", "../etc"}, 2, "no Study Instance UID"},
 		{[]string{"restore"}, 2, "accepts 1 arg"},

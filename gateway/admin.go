@@ -2,10 +2,8 @@ package gateway
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
-	"html/template"
 	"io"
 	"log/slog"
 	"net"
@@ -22,17 +20,13 @@ const (
 	httpHeaderBytes   = 16 << 10
 )
 
-//go:embed admin.html
-var adminPage string
-
-var adminTemplate = template.Must(template.New("admin").Parse(adminPage))
-
 // admin serves people and scrapers.
 type admin struct {
 	metrics http.Handler
 	health  func() error // the durable path works
 	ready   func() error // instances can be received
 	status  func() Status
+	history *history
 }
 
 func (a *admin) handler() http.Handler {
@@ -42,17 +36,6 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, a.ready()) })
 	mux.HandleFunc("GET /{$}", a.page)
 	return mux
-}
-
-// page is plain on purpose: it says how the gateway is and where to look.
-func (a *admin) page(w http.ResponseWriter, _ *http.Request) {
-	h := w.Header()
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Cache-Control", "no-store")
-	// A failed write means that the reader has gone.
-	_ = adminTemplate.Execute(w, a.status())
 }
 
 // answerCheck answers 200 "ok", or 503 and the reason.

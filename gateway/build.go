@@ -142,6 +142,7 @@ func (g *Gateway) admin(p *parts) *admin {
 		health:  p.spool.Health,
 		ready:   func() error { return g.checkReady(p) },
 		status:  func() Status { return g.status(p) },
+		history: &p.history,
 	}
 }
 
@@ -195,7 +196,7 @@ func (g *Gateway) status(p *parts) Status {
 		Spool:        spoolStatus(p.spool, cfg.Spool.Quota),
 		Recovery:     recoveryStatus(p.spool.Recovery()),
 		Received:     p.receive.tally.status(),
-		Destinations: destinationStatus(cfg.Destinations, live, p.spool.Counts()),
+		Destinations: destinationStatus(cfg.Destinations, live, p.spool.Counts(), p.spool.OldestJobs()),
 		Commitments:  commitmentStatus(p.keeper),
 		Views:        viewsStatus(p.publish),
 		Upstreams:    upstreamStatus(p.upstreams),
@@ -209,6 +210,10 @@ func (g *Gateway) status(p *parts) Status {
 	for i := range s.Upstreams {
 		s.Associations.Out += s.Upstreams[i].Associations
 	}
+	// A collector that fails is left out, and costs its own figure.
+	snapshot, _ := g.registry.Snapshot()
+	s.Activity = activityStatus(snapshot)
+	s.Incidents = incidentStatus(p.receive.incidents, p.spool, &s)
 	return s
 }
 

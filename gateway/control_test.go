@@ -246,7 +246,7 @@ func TestFilterForChangesMustSelect(t *testing.T) {
 func TestDestinationStatusJoinsAllSources(t *testing.T) {
 	list := destinationStatus(
 		[]Destination{{Name: "b", AETitle: "B"}, {Name: "a", AETitle: "A"}}, nil,
-		map[string]spool.JobCounts{"a": {Pending: 1}, "old": {Parked: 3}, "older": {}},
+		map[string]spool.JobCounts{"a": {Pending: 1}, "old": {Parked: 3}, "older": {}}, nil,
 	)
 	var names []string
 	for _, d := range list {

@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -226,9 +225,5 @@ func TestCustodyInWords(t *testing.T) {
 	}
 	if s := custodyStatus(nil, spool.JobCounts{Delivered: 3}); s != nil {
 		t.Errorf("%+v", s)
-	}
-	var page bytes.Buffer
-	if err := adminTemplate.Execute(&page, Status{Destinations: []DestinationStatus{{Name: "cloud"}}}); err != nil || !strings.Contains(page.String(), "<td>-<td>") {
-		t.Errorf("%v: %s", err, page.String())
 	}
 }

@@ -112,6 +112,7 @@ type parts struct {
 	upstreams []*upstream.Upstream
 	receive   *receiver
 	callees   *callees
+	history   history
 	keeper    *commitment.Keeper
 	dicom     *dimse.Server
 	restorer  *restore.Restorer   // nil if there is no cloud to restore from
@@ -294,6 +295,10 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 	}
 	group.Go(func() error {
 		g.abandonAwaiting(backstage, p.spool)
+		return nil
+	})
+	group.Go(func() error {
+		p.history.run(backstage, g.registry)
 		return nil
 	})
 	group.Go(func() error {

@@ -36,7 +36,7 @@ func TestDropTellsWhatIsInDelivery(t *testing.T) {
 		t.Fatal(claimed, err)
 	}
 	o := &operations{spool: s, status: func() Status {
-		return Status{Destinations: destinationStatus([]Destination{{Name: "pacs"}}, nil, s.Counts())}
+		return Status{Destinations: destinationStatus([]Destination{{Name: "pacs"}}, nil, s.Counts(), nil)}
 	}}
 	for _, want := range []struct {
 		filter JobFilter

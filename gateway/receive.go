@@ -19,18 +19,19 @@ import (
 // receiver is the receive policy: it admits associations and says what becomes
 // of the instances that come over them. It implements dimse.Handler.
 type receiver struct {
-	policy   atomic.Pointer[policy]
-	intake   intake
-	log      *slog.Logger
-	trouble  *trouble
-	tally    *tally
-	refusals *refusals
-	callers  *callers
-	open     atomic.Int64                        // associations
-	overlap  chan struct{}                       // writers beyond one for each association
-	queries  *qr.SCP                             // nil serves none
-	keeper   *commitment.Keeper                  // nil commits itself to nothing
-	reports  commitment.Taker[commitment.Result] // of the reporters
+	policy    atomic.Pointer[policy]
+	intake    intake
+	log       *slog.Logger
+	trouble   *trouble
+	tally     *tally
+	refusals  *refusals
+	callers   *callers
+	incidents *incidents
+	open      atomic.Int64                        // associations
+	overlap   chan struct{}                       // writers beyond one for each association
+	queries   *qr.SCP                             // nil serves none
+	keeper    *commitment.Keeper                  // nil commits itself to nothing
+	reports   commitment.Taker[commitment.Result] // of the reporters
 }
 
 // policy is what the configuration says about receiving. It is replaced as a
@@ -69,13 +70,14 @@ type route struct {
 
 func newReceiver(cfg Config, in intake, log *slog.Logger, registry prometheus.Registerer) *receiver {
 	r := &receiver{
-		intake:   in,
-		log:      log,
-		trouble:  newTrouble(),
-		tally:    newTally(registry),
-		overlap:  make(chan struct{}, overlapping),
-		refusals: newRefusals(registry),
-		callers:  newCallers(registry),
+		intake:    in,
+		log:       log,
+		trouble:   newTrouble(),
+		tally:     newTally(registry),
+		overlap:   make(chan struct{}, overlapping),
+		refusals:  newRefusals(registry),
+		callers:   newCallers(registry),
+		incidents: newIncidents(),
 	}
 	r.use(newPolicy(&cfg))
 	return r
@@ -96,12 +98,14 @@ func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) 
 	if refused != nil && !(reports && refused.Reason == pdu.RejectUserCallingAETitleNotRecognized) {
 		r.refusals.callers.WithLabelValues(refused.why).Inc()
 		r.callers.association(label, callerRefused)
+		r.incidents.note(IncidentRejected, subject(rq), refused.Detail)
 		return nil, refused.RejectError
 	}
 	roles := p.contexts.grantRoles(peer, rq.RQ)
 	if proposesStorage(rq.RQ, roles) {
 		if rejection := congested(r.intake.Pressure()); rejection != nil {
 			r.callers.association(label, callerCongested)
+			r.incidents.note(IncidentRejected, subject(rq), rejection.Detail)
 			return nil, rejection
 		}
 	}
@@ -126,6 +130,11 @@ func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) 
 		AsyncOperationsWindow: &pdu.AsyncOperationsWindow{Invoked: p.window, Performed: performedWindow(roles)},
 		Closed:                func(dimse.AssociationSummary) { r.open.Add(-1) },
 	}, nil
+}
+
+// subject names a caller for people.
+func subject(rq *dimse.AssociationRequest) string {
+	return pdu.Printable(pdu.TrimAETitle(rq.RQ.CallingAETitle)) + " " + rq.Remote.Addr().Unmap().String()
 }
 
 // origin is what all instances of an association share.

@@ -29,6 +29,8 @@ type Status struct {
 	Commitments  []CommitmentStatus  `json:"commitments,omitempty"` // reports that wait
 	Views        []views.Status      `json:"views"`
 	Upstreams    []UpstreamStatus    `json:"upstreams,omitempty"`
+	Activity     ActivityStatus      `json:"activity"`
+	Incidents    []Incident          `json:"incidents,omitempty"` // those that wait for a person, then the last of others
 	Notes        []string            `json:"notes,omitempty"`
 }
 
@@ -93,7 +95,8 @@ type DestinationStatus struct {
 	Pending        int64     `json:"pending"`
 	Active         int64     `json:"active"`
 	Parked         int64     `json:"parked"`
-	Delivered      int64     `json:"delivered"` // whatever became of its commitment
+	Oldest         time.Time `json:"oldest,omitzero"` // receipt of the oldest instance that is pending
+	Delivered      int64     `json:"delivered"`       // whatever became of its commitment
 	Dropped        int64     `json:"dropped"`
 	Associations   int       `json:"associations"`
 	Window         int       `json:"window,omitempty"` // as negotiated last
@@ -147,7 +150,7 @@ func recoveryStatus(r spool.Recovery) RecoveryStatus {
 // destinationStatus joins what the configuration, the forwarder (nil if none
 // runs) and the queue know of each destination: the configured ones in their
 // order, then those of which only jobs are left.
-func destinationStatus(configured []Destination, live []forwarder.Status, counts map[string]spool.JobCounts) []DestinationStatus {
+func destinationStatus(configured []Destination, live []forwarder.Status, counts map[string]spool.JobCounts, oldest map[string]spool.OldestJobs) []DestinationStatus {
 	list := []DestinationStatus{}
 	for _, c := range configured {
 		d := DestinationStatus{Name: c.Name, Configured: true, AETitle: c.AETitle, Address: c.Address, State: stateNotRunning}
@@ -168,6 +171,7 @@ func destinationStatus(configured []Destination, live []forwarder.Status, counts
 	for i := range list {
 		n := counts[list[i].Name]
 		list[i].Pending, list[i].Active, list[i].Parked = n.Pending, n.Active, n.Parked
+		list[i].Oldest = oldest[list[i].Name].Pending
 		list[i].Delivered, list[i].Dropped = n.Delivered+n.Awaiting+n.Committed, n.Dropped
 		j := slices.IndexFunc(live, func(s forwarder.Status) bool { return s.Name == list[i].Name })
 		var commitments *forwarder.CommitmentStatus
@@ -199,9 +203,10 @@ func offlineStatus(cfg Config, s *spool.Spool) Status {
 		AETitle:      cfg.AETitle,
 		Config:       cfg.Source,
 		DataDir:      cfg.DataDir,
+		Incidents:    parkedIncidents(s),
 		Spool:        spoolStatus(s, cfg.Spool.Quota),
 		Recovery:     recoveryStatus(s.Recovery()),
-		Destinations: destinationStatus(cfg.Destinations, nil, s.Counts()),
+		Destinations: destinationStatus(cfg.Destinations, nil, s.Counts(), s.OldestJobs()),
 		Views:        []views.Status{},
 		Notes:        cfg.Notes,
 	}

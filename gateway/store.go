@@ -209,10 +209,12 @@ var lacks = []struct {
 func (s *storage) failed(in spool.Incoming, what string, err error) (dimse.Status, string) {
 	for _, lack := range lacks {
 		if errors.Is(err, lack.err) {
+			s.incidents.note(IncidentStorage, pdu.Printable(in.CallingAETitle), lack.message)
 			s.trouble.report(s.log, lack.key, lack.message, "step", what, "error", err, "sop_instance_uid", printable(in.SOPInstanceUID))
 			return dimse.StatusOutOfResources, "no room at present"
 		}
 	}
+	s.incidents.note(IncidentStorage, pdu.Printable(in.CallingAETitle), "instance not stored: "+what)
 	s.trouble.report(s.log, what, "instance not stored", "step", what, "error", err, "sop_instance_uid", printable(in.SOPInstanceUID))
 	return dimse.StatusProcessingFailure, "storing failed; see the gateway's log"
 }

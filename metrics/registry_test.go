@@ -66,3 +66,28 @@ func TestBucketsSpanWhatTheyPromise(t *testing.T) {
 		t.Errorf("size buckets reach from %g to %g bytes", s[0], s[len(s)-1])
 	}
 }
+
+func TestSnapshotSums(t *testing.T) {
+	r := NewRegistry("1")
+	jobs := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "jobs", Help: "Jobs."}, []string{"state", "destination"})
+	r.MustRegister(jobs)
+	jobs.WithLabelValues("pending", "cloud").Set(2)
+	jobs.WithLabelValues("pending", "pacs").Set(3)
+	jobs.WithLabelValues("parked", "cloud").Set(5)
+	s, err := r.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		want   float64
+		name   string
+		labels []string
+	}{
+		{10, "jobs", nil}, {5, "jobs", []string{"state", "pending"}}, {2, "jobs", []string{"state", "pending", "destination", "cloud"}},
+		{0, "jobs", []string{"state", "active"}}, {0, "jobs", []string{"stage", "pending"}}, {0, "none", nil}, {1, "dcmgate_build_info", nil},
+	} {
+		if got := s.Sum(row.name, row.labels...); got != row.want {
+			t.Errorf("%s %v is %v, want %v", row.name, row.labels, got, row.want)
+		}
+	}
+}

@@ -58,6 +58,9 @@ type KeeperOptions struct {
 	RetryInitial, RetryMax time.Duration
 	// MaxAge is how long after the request a result is given up. Default 7 days.
 	MaxAge time.Duration
+	// Requested is told of every request, how many instances it named and how it was answered; it returns at once. nil tells
+	// nobody.
+	Requested func(peer string, a *dimse.Association, instances int, answered dimse.Status)
 
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
@@ -234,6 +237,9 @@ func (a *answer) Respond(c dimse.Command, data io.Reader) error {
 // account writes the one line of a request and counts it.
 func (k *Keeper) account(peer string, rq *dimse.Request, a *answer, instances int) {
 	args := []any{"association", rq.Association.ID(), "peer", pdu.Printable(peer), "instances", instances}
+	if k.o.Requested != nil {
+		k.o.Requested(peer, rq.Association, instances, a.status)
+	}
 	switch {
 	case a.status == noAnswer:
 		k.metrics.requests.WithLabelValues(unanswered).Inc()

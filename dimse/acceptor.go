@@ -36,7 +36,7 @@ func (s *Server) negotiate(a *Association) {
 		return
 	}
 	if err := secure(a); err != nil {
-		a.failed(fmt.Errorf("TLS: %w", err))
+		a.failed(&HandshakeError{err})
 		return
 	}
 	for a.fsm.current() == sta2 {

@@ -144,3 +144,11 @@ func (e *DataError) Error() string { return fmt.Sprintf("reading the data set to
 
 // Unwrap returns the source's error.
 func (e *DataError) Unwrap() error { return e.Err }
+
+// HandshakeError says that TLS did not come about on an accepted connection.
+type HandshakeError struct{ Err error }
+
+func (e *HandshakeError) Error() string { return "TLS: " + e.Err.Error() }
+
+// Unwrap returns what went wrong.
+func (e *HandshakeError) Unwrap() error { return e.Err }

@@ -1,6 +1,7 @@
 package dimse
 
 import (
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net/netip"
@@ -15,6 +16,9 @@ func (a *Association) describe() []any {
 	attrs := []any{"association", a.id, "direction", directionNames[a.direction], "remote", a.remote.String()}
 	if a.rq != nil {
 		attrs = append(attrs, "calling", pdu.Printable(a.CallingAETitle()), "called", pdu.Printable(a.CalledAETitle()))
+	}
+	if a.tls != nil {
+		attrs = append(attrs, "tls", tls.VersionName(a.tls.Version), "cipher", tls.CipherSuiteName(a.tls.CipherSuite))
 	}
 	return attrs
 }
@@ -90,6 +94,23 @@ func (s *Server) refused(a *Association, what string, err error) {
 		attrs = append(attrs, slog.Int("repeated", repeats))
 	}
 	s.log.Warn(what, attrs...)
+	if s.tellRefused != nil {
+		r := Refusal{ID: a.id, Remote: a.remote, TLS: a.tls, Err: err, Repeated: repeats}
+		if a.rq != nil {
+			r.CallingAETitle, r.CalledAETitle = a.CallingAETitle(), a.CalledAETitle()
+		}
+		s.tellRefused(r)
+	}
+}
+
+// Refusal is a connection that led to no association.
+type Refusal struct {
+	ID                            string // of the association that it did not become, for the log
+	Remote                        netip.AddrPort
+	CallingAETitle, CalledAETitle string               // "" if no request came
+	TLS                           *tls.ConnectionState // nil without TLS, or without an end of its handshake
+	Err                           error                // *RejectError, *HandshakeError, or what happened to the connection
+	Repeated                      int                  // times that the same was not told
 }
 
 // hintFor says what to do about a connection that led to nothing. Rejections bring their own

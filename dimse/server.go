@@ -36,6 +36,9 @@ type ServerOptions struct {
 	// pdu.DefaultMaximumLength.
 	MaximumLength uint32
 
+	// Refused is told of connections that led to no association, of the same from one address once a minute. It returns at
+	// once. nil tells nobody.
+	Refused    func(Refusal)
 	Logger     *slog.Logger          // nil: discard
 	Registerer prometheus.Registerer // nil: metrics are kept for nobody
 }
@@ -65,13 +68,14 @@ func (o ServerOptions) withDefaults() ServerOptions {
 
 // Server accepts associations. It is safe for concurrent use.
 type Server struct {
-	handler   Handler
-	options   atomic.Pointer[ServerOptions]
-	metrics   *instruments
-	log       *slog.Logger
-	admission *admission
-	refusals  *suppressor
-	reserved  reservedTimes
+	handler     Handler
+	options     atomic.Pointer[ServerOptions]
+	metrics     *instruments
+	log         *slog.Logger
+	admission   *admission
+	refusals    *suppressor
+	tellRefused func(Refusal) // nil tells nobody
+	reserved    reservedTimes
 
 	mu        sync.Mutex
 	closing   bool
@@ -91,7 +95,7 @@ func NewServer(h Handler, o ServerOptions) (*Server, error) {
 	s := &Server{
 		handler: h, metrics: m, log: o.Logger,
 		admission: newAdmission(o),
-		refusals:  newSuppressor(),
+		refusals:  newSuppressor(), tellRefused: o.Refused,
 		reserved:  reservedTimes{idle: 5 * time.Second, total: 10 * time.Second},
 		listeners: make(map[net.Listener]struct{}),
 		open:      make(map[*Association]struct{}),

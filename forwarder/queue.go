@@ -13,6 +13,7 @@ type Job struct {
 	ID             uint64 // of the instance, unique within the queue
 	Destination    string
 	SOPInstanceUID dicom.UID
+	Study          dicom.UID // "" if the data set has none
 	transfer.Pair
 	Size     int64 // of the data set in bytes, negative if unknown
 	Urgency  int   // higher goes first

@@ -31,6 +31,7 @@ func (q spoolQueue) Claim(destination string, limit int) ([]Job, error) {
 			ID:             uint64(c.Instance.ID),
 			Destination:    c.Destination,
 			SOPInstanceUID: c.Instance.SOPInstanceUID,
+			Study:          c.Instance.StudyInstanceUID,
 			Pair: transfer.Pair{
 				SOPClassUID:       c.Instance.SOPClassUID,
 				TransferSyntaxUID: c.Instance.TransferSyntaxUID,

@@ -19,7 +19,7 @@ import (
 // for TLS: the limits are over both.
 func (g *Gateway) newServer(s *settings, r *receiver) (*dimse.Server, error) {
 	o := serverLimits(&s.DICOM)
-	o.Logger, o.Registerer = g.log, g.registry
+	o.Refused, o.Logger, o.Registerer = r.audit.refused, g.log, g.registry
 	return dimse.NewServer(r, o)
 }
 
@@ -40,12 +40,12 @@ func serverLimits(d *DICOM) dimse.ServerOptions {
 }
 
 // newForwarder builds what delivers.
-func (g *Gateway) newForwarder(s *settings, from *spool.Spool) (*forwarder.Forwarder, error) {
+func (g *Gateway) newForwarder(s *settings, p *parts) (*forwarder.Forwarder, error) {
 	dialer := &forwarder.DIMSE{CallingAETitle: s.AETitle, Logger: g.log, Registerer: g.registry}
 	return forwarder.New(forwarder.Options{
-		Queue:        forwarder.FromSpool(from),
+		Queue:        p.audit.queue(forwarder.FromSpool(p.spool), p.spool.Instance),
 		Dialer:       dialer,
-		Custody:      from,
+		Custody:      p.spool,
 		Commitments:  dialer,
 		Destinations: forwarderDestinations(s),
 		Grace:        s.grace(),
@@ -98,7 +98,7 @@ func forwarderDestination(d Destination, secure *tls.Config) forwarder.Destinati
 
 // operations are what a person may ask of the running gateway.
 func (g *Gateway) operations(p *parts) Operator {
-	return liveOperations{&operations{
+	return p.audit.operator(liveOperations{&operations{
 		spool: p.spool, status: func() Status { return g.status(p) },
 		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
 			return rebuildViews(ctx, p.publish, name, progress)
@@ -111,7 +111,7 @@ func (g *Gateway) operations(p *parts) Operator {
 			return endLinks(p.links, study)
 		},
 		reload: func() (Reloaded, error) { return g.Reload("asked for") },
-	}, p.forward}
+	}, p.forward})
 }
 
 // liveOperations adds to operations what concerns a running forwarder.
@@ -132,7 +132,7 @@ func (o liveOperations) Retry(ctx context.Context, f JobFilter, reason string) (
 
 // control is what the control socket serves.
 func (g *Gateway) control(p *parts) control {
-	return control{g.operations(p), p.spool.Health, func() error { return g.checkReady(p) }}
+	return control{g.operations(p), p.spool.Health, func() error { return g.checkReady(p) }, p.audit}
 }
 
 // admin is what the HTTP listener serves.

@@ -5,16 +5,16 @@ import (
 
 	"dcmgate/commitment"
 	"dcmgate/dimse"
-	"dcmgate/spool"
 )
 
 // newKeeper builds what answers requests for storage commitment.
-func (g *Gateway) newKeeper(s *settings, in *spool.Spool, peers *callees) *commitment.Keeper {
+func (g *Gateway) newKeeper(s *settings, p *parts) *commitment.Keeper {
 	return commitment.NewKeeper(commitment.KeeperOptions{
-		Store:      in,
+		Store:      p.spool,
 		AETitle:    s.AETitle,
-		Dial:       peers.reportee,
+		Dial:       p.callees.reportee,
 		MaxAge:     s.Commitment.MaxAge,
+		Requested:  p.audit.committing,
 		Logger:     g.log,
 		Registerer: g.registry,
 	})

@@ -36,6 +36,7 @@ type Config struct {
 	Views           []View
 	Rows            Rows
 	Retrieve        Retrieve
+	Audit           Audit
 	Log             Log
 	ShutdownTimeout time.Duration
 

@@ -32,6 +32,7 @@ type rawConfig struct {
 	Views           []rawView        `yaml:"views"`
 	Rows            rawRows          `yaml:"rows"`
 	Retrieve        rawRetrieve      `yaml:"retrieve"`
+	Audit           rawAudit         `yaml:"audit"`
 	Log             rawLog           `yaml:"log"`
 	ShutdownTimeout value            `yaml:"shutdown_timeout" default:"30s"`
 }

@@ -41,6 +41,7 @@ type control struct {
 	Operator
 	health func() error // the durable path works
 	ready  func() error // instances can be received
+	audit  *auditor
 }
 
 func (c control) handler() http.Handler {
@@ -56,6 +57,7 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("POST /v1/links/revoke", c.postRevoke)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.health()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.ready()) })
+	mux.HandleFunc("POST /v1/audit/read", c.audit.postAuditRead)
 	return mux
 }
 

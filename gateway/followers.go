@@ -27,6 +27,9 @@ var followers = []follower{
 	{keys: []string{"dicom.max_associations", "dicom.max_per_address", "dicom.max_pdu", "dicom.timeouts"}, prepare: (*transition).associationLimits},
 	{keys: []string{"dicom.tls.cert", "dicom.tls.key", "dicom.tls.client_ca", "public.tls", "shutdown_timeout"}, prepare: (*transition).lookedUp},
 
+	{keys: []string{"peers", "destinations"}, prepare: (*transition).audited},
+	{keys: []string{"audit"}, keep: func(new, running *Config) { new.Audit = running.Audit }},
+
 	// TODO
 	{keys: []string{"institution", "http", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "dicom.listen", "dicom.tls.listen", "destinations", "upstreams", "views", "rows", "retrieve"}, keep: func(new, running *Config) {
 		t := new.Public.TLS
@@ -49,6 +52,11 @@ func restartKeys() (keys []string) {
 // lookedUp has nothing to do: what is made of these keys asks for the settings
 // in force each time.
 func (t *transition) lookedUp() error { return nil }
+
+func (t *transition) audited() error {
+	t.then(func() { t.parts.audit.know(&t.new.Config) })
+	return nil
+}
 
 func (t *transition) logging() error {
 	t.then(func() { t.Gateway.logging.set(t.new.Log) })

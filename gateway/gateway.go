@@ -107,6 +107,7 @@ func (g *Gateway) Metrics() *metrics.Registry { return g.registry }
 type parts struct {
 	started   time.Time
 	spool     *spool.Spool
+	audit     *auditor // nil if it is off
 	forward   *forwarder.Forwarder
 	publish   []*views.Publisher
 	upstreams []*upstream.Upstream
@@ -129,6 +130,7 @@ type parts struct {
 	stopForward   context.CancelFunc
 	forwardEnded  chan struct{}
 	stopBackstage context.CancelFunc // requests over HTTP, the watchdog, reports of commitment, metadata rows
+	stopAudit     func()             // writes and sends what is left
 }
 
 // Run opens the spool and runs the gateway until ctx ends or a part of it
@@ -161,6 +163,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 	defer func() {
 		if err != nil {
 			p.closeListeners()
+			p.audit.close()
 			if p.spool != nil {
 				err = errors.Join(err, p.spool.Close())
 			}
@@ -173,7 +176,10 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if p.spool, err = g.openSpool(lockWait); err != nil {
 		return nil, dataDirError(s.DataDir, err)
 	}
-	if p.forward, err = g.newForwarder(s, p.spool); err != nil {
+	if p.audit, err = openAudit(&s.Config, s.syslog, g.log, g.registry); err != nil {
+		return nil, err
+	}
+	if p.forward, err = g.newForwarder(s, p); err != nil {
 		return nil, err
 	}
 	if p.publish, err = g.newPublishers(s, p.spool); err != nil {
@@ -185,16 +191,18 @@ func (g *Gateway) open() (_ *parts, err error) {
 	p.callees = newCallees(s, g.log, g.registry)
 	p.receive = newReceiver(s.Config, spoolIntake{p.spool}, g.log, g.registry)
 	p.receive.reports = p.forward.TakeReport
+	p.receive.audit = p.audit
 	p.receive.queries = qr.New(qr.Options{
 		Index: p.spool, AETitle: g.settings().AETitle, Logger: g.log, Registerer: g.registry, Converter: g.converter,
 		Destination: p.callees.destination, Upstreams: askable(p.upstreams),
+		Audit: p.audit,
 	})
-	p.keeper = g.newKeeper(s, p.spool, p.callees)
+	p.keeper = g.newKeeper(s, p)
 	p.receive.keeper = p.keeper
 	if p.dicom, err = g.newServer(s, p.receive); err != nil {
 		return nil, err
 	}
-	p.restorer = newRestorer(s.Config, s.cloud, p.spool, g.log, g.registry)
+	p.restorer = newRestorer(s.Config, s.cloud, p.spool, p.audit, g.log, g.registry)
 	if err = g.newPublic(s, p); err != nil {
 		return nil, err
 	}
@@ -273,6 +281,7 @@ func (p *parts) closeListeners() {
 func (g *Gateway) start(p *parts) <-chan struct{} {
 	group, failed := errgroup.WithContext(context.Background())
 	p.group = group
+	p.stopAudit = p.audit.run()
 
 	forwarding, stopForward := context.WithCancel(context.Background())
 	p.stopForward = stopForward
@@ -284,6 +293,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 	backstage, stopBackstage := context.WithCancel(context.Background())
 	p.stopBackstage = stopBackstage
 	p.control = newHTTPServer(backstage, g.control(p).handler(), g.log)
+	p.control.ConnContext = withOperator
 	p.control.WriteTimeout = 0 // a change of a million jobs takes its time, and only the owner can ask for it
 	group.Go(func() error { return serveHTTP(p.control, p.listeners.control) })
 	if p.listeners.admin != nil {
@@ -389,6 +399,7 @@ func (g *Gateway) stop(p *parts) error {
 	// The spool is closed however long that takes: it is what must not end in
 	// the middle, and a second signal ends even this without loss.
 	err = errors.Join(err, p.spool.Close())
+	p.stopAudit()
 	g.log.Info("stopped", "after", time.Since(begun).Round(time.Millisecond))
 	return err
 }

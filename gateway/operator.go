@@ -97,7 +97,16 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 		revoke: func(study dicom.UID) error { return revokeLinks(cfg, study) },
 		reload: func() (Reloaded, error) { return Reloaded{}, errNobodyToReload },
 	}
-	return o, s.Close, nil
+	cfg.Audit.Syslog.Address = "" // the gateway sends it, once it runs
+	a, err := openAudit(&cfg, nil, nil, nil)
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
+	stop := a.write()
+	return a.operator(o), func() error {
+		stop()
+		return s.Close()
+	}, nil
 }
 
 // client is an Operator over the control socket.

@@ -172,6 +172,7 @@ func (g *Gateway) newPublic(s *settings, p *parts) error {
 		BaseURL:         s.Public.URL,
 		WriteTimeout:    s.Public.WriteTimeout,
 		Limits:          s.Public.Limits,
+		Audit:           p.audit.served,
 		Logger:          g.log,
 		Registerer:      g.registry,
 	})

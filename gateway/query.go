@@ -80,6 +80,7 @@ func callerOf(p Peer, rq *dimse.AssociationRequest) qr.Caller {
 	return qr.Caller{
 		AETitle:      rq.CallingAETitle(),
 		Association:  rq.ID,
+		Address:      rq.Remote.Addr().String(),
 		MaxMatches:   p.Query.MaxMatches,
 		CharacterSet: p.Query.CharacterSet,
 		MoveTo:       p.MoveTo,

@@ -32,6 +32,7 @@ type receiver struct {
 	queries   *qr.SCP                             // nil serves none
 	keeper    *commitment.Keeper                  // nil commits itself to nothing
 	reports   commitment.Taker[commitment.Result] // of the reporters
+	audit     *auditor                            // nil tells nobody
 }
 
 // policy is what the configuration says about receiving. It is replaced as a
@@ -122,13 +123,17 @@ func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) 
 	}
 	results := dimse.Negotiate(rq.RQ, choose)
 	r.noteMissing(rq, peer, results)
+	r.audit.associated(rq)
 	return &dimse.Acceptance{
 		Results:               results,
 		Service:               services,
 		RoleSelections:        append(commitment.GrantRoles(rq.RQ.RoleSelections, peer.Allows(RightCommit), reports), roles...),
 		ExtendedNegotiations:  r.serveQueries(services, peer, rq),
 		AsyncOperationsWindow: &pdu.AsyncOperationsWindow{Invoked: p.window, Performed: performedWindow(roles)},
-		Closed:                func(dimse.AssociationSummary) { r.open.Add(-1) },
+		Closed: func(s dimse.AssociationSummary) {
+			r.open.Add(-1)
+			r.audit.ended(rq, s)
+		},
 	}, nil
 }
 

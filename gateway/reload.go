@@ -40,6 +40,7 @@ func (g *Gateway) Reload(cause string) (done Reloaded, err error) {
 	done, err = g.reload(p)
 	g.reloads.note(&done, err)
 	g.logReload(cause, done, err)
+	p.audit.configured(cause, &done, err)
 	g.notifier.Ready(g.oneLine())
 	return done, err
 }

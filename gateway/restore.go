@@ -207,7 +207,7 @@ func (c collector) Study(ctx context.Context, study dicom.UID, progress func(res
 }
 
 // newRestorer builds what restores from the cloud; nil without one.
-func newRestorer(cfg Config, client *cloud.Client, s *spool.Spool, log *slog.Logger, registry prometheus.Registerer) *restore.Restorer {
+func newRestorer(cfg Config, client *cloud.Client, s *spool.Spool, a *auditor, log *slog.Logger, registry prometheus.Registerer) *restore.Restorer {
 	if client == nil {
 		return nil
 	}
@@ -216,7 +216,8 @@ func newRestorer(cfg Config, client *cloud.Client, s *spool.Spool, log *slog.Log
 		return nil // it was checked
 	}
 	return restore.New(restore.Options{
-		Cloud: client, Store: s, AETitle: cfg.AETitle, Source: u.Hostname(), Parallel: cfg.Retrieve.Cloud.Parallel, Logger: log, Registerer: registry,
+		Cloud: client, Store: s, AETitle: cfg.AETitle, Source: u.Hostname(), Parallel: cfg.Retrieve.Cloud.Parallel,
+		Restored: a.restored(cfg.Retrieve.Cloud.URL), Logger: log, Registerer: registry,
 	})
 }
 
@@ -254,7 +255,7 @@ func restoreOffline(ctx context.Context, cfg Config, s *spool.Spool, rq RestoreR
 	}
 	scp := qr.New(qr.Options{Index: s, AETitle: cfg.AETitle})
 	r := &restoring{spool: s, scp: scp, dial: newCallees(&settings{Config: cfg, security: secure}, nil, nil).destination}
-	if cloud := newRestorer(cfg, secure.cloud, s, nil, nil); cloud != nil {
+	if cloud := newRestorer(cfg, secure.cloud, s, nil, nil, nil); cloud != nil {
 		r.cloud = cloud
 	}
 	return r.run(ctx, rq, progress)

@@ -26,6 +26,7 @@ type security struct {
 	public       *tls.Config            // nil for plain HTTP
 	clients      []cloud.Key            // of interface 203
 	cloud        *cloud.Client          // nil if there is none
+	syslog       *tls.Config            // nil without a server for the audit trail, or without TLS
 }
 
 // published is what metadata rows are made of, and where they go.
@@ -71,6 +72,8 @@ func loadSecurity(cfg *Config) (s security, errs []error) {
 	s.clients, err = cfg.Retrieve.load()
 	note(err)
 	s.cloud, err = cfg.Retrieve.Cloud.client()
+	note(err)
+	s.syslog, err = cfg.Audit.Syslog.load()
 	note(err)
 	for i, d := range cfg.Destinations {
 		s.destinations[d.Name], err = d.TLS.load(fmt.Sprintf("destinations[%d].tls", i), d.Address)

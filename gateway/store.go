@@ -100,6 +100,9 @@ func (s *storage) store(ctx context.Context, rq *dimse.Request) (dimse.Status, s
 	status, comment := s.receive(ctx, rq, &bytes)
 	s.tally.count(status)
 	s.callers.instance(s.caller, status, bytes)
+	if status != dimse.StatusSuccess {
+		s.audit.notStored(&s.origin, status)
+	}
 	if status == dimse.StatusSuccess && s.stored.Add(1) > bulkAfter && s.intake.Pressure() >= spool.LevelSlow {
 		s.slowDown(ctx)
 	}
@@ -151,6 +154,7 @@ func (s *storage) receive(ctx context.Context, rq *dimse.Request, bytes *int64) 
 	if s.queries != nil {
 		s.queries.Arrived(receipt.Instance.StudyInstanceUID, receipt.Instance.SeriesInstanceUID, receipt.Instance.SOPInstanceUID)
 	}
+	s.audit.stored(&in, &receipt)
 	s.log.Debug("instance stored", "outcome", receipt.Outcome.String(), "sop_instance_uid", printable(in.SOPInstanceUID))
 	return dimse.StatusSuccess, ""
 }

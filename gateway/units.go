@@ -30,6 +30,9 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
+// ParseDuration reads a duration as configuration files have it: 500ms, 30s, 1h30m, 7d.
+func ParseDuration(s string) (time.Duration, error) { return parseDuration(s) }
+
 // byteUnits holds every unit of size in lower case, longest suffix first.
 var byteUnits = []struct {
 	suffix string

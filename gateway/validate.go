@@ -127,6 +127,7 @@ func (v *validator) config(raw *rawConfig) Config {
 		Rows:            v.rows(&raw.Rows),
 		Retrieve:        v.retrieve(&raw.Retrieve),
 		Log:             v.log(&raw.Log),
+		Audit:           v.audit(&raw.Audit),
 		Commitment:      Commitment{MaxAge: v.duration(raw.Commitment.MaxAge, time.Minute, 366*24*time.Hour)},
 		ShutdownTimeout: v.duration(raw.ShutdownTimeout, time.Second, time.Hour),
 	}

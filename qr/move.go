@@ -58,6 +58,6 @@ func (r *retrieval) pass(ctx context.Context, dial Dial, contexts []pdu.Presenta
 	}
 	movers.Wait()
 	for item := f.take(); item != nil && ctx.Err() == nil; item = f.take() {
-		r.tally.fail(item.SOPInstanceUID, f.reason())
+		r.fail(item, f.reason())
 	}
 }

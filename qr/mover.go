@@ -109,7 +109,7 @@ func (m *mover) hangUp(a transfer.Association) {
 
 func (m *mover) giveUp(err error) {
 	for _, item := range m.left {
-		m.tally.fail(item.SOPInstanceUID, brief(err))
+		m.fail(item, brief(err))
 	}
 	m.left = nil
 }
@@ -139,12 +139,12 @@ func (m *mover) Done(item *transfer.Item, o transfer.Outcome) {
 	if m.ctx.Err() != nil {
 		return
 	}
-	tries := item.Value.(*int)
+	p := item.Value.(*parcel)
 	if o.Kind == transfer.Interrupted {
-		*tries++
+		p.tries++
 	}
-	if *tries >= maxTries {
-		m.tally.fail(item.SOPInstanceUID, brief(o.Err))
+	if p.tries >= maxTries {
+		m.fail(item, brief(o.Err))
 		return
 	}
 	m.left = append(m.left, item)

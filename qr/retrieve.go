@@ -10,6 +10,7 @@ import (
 
 	"dcmgate/dimse"
 	"dcmgate/pdu"
+	"dcmgate/spool"
 	"dcmgate/transfer"
 )
 
@@ -44,7 +45,8 @@ type retrieveOutcome struct {
 	destination string // of a C-MOVE
 	model       string
 	level       Level
-	tally       *tally // nil if it was refused
+	keys        []Attribute // asked for, if they could be read
+	tally       *tally      // nil if it was refused
 	status      dimse.Status
 	comment     string
 	missing     string // which upstreams could not be asked
@@ -66,6 +68,7 @@ func (m *retrieve) ServeDIMSE(ctx context.Context, w dimse.ResponseWriter, rq *d
 		}
 	}
 	m.account(&o)
+	m.audit(rq, &o)
 	if r != nil {
 		r.closing.Wait()
 	}
@@ -82,7 +85,11 @@ func (m *retrieve) prepare(rq *dimse.Request, o *retrieveOutcome) (*retrieval, e
 	if err != nil {
 		return nil, err
 	}
-	r := &retrieval{index: m.o.Index, converter: m.o.Converter, request: transfer.Item{Priority: rq.Command.Priority}}
+	o.keys = id.Attributes
+	r := &retrieval{
+		index: m.o.Index, converter: m.o.Converter, request: transfer.Item{Priority: rq.Command.Priority},
+		told: func(in *spool.Instance, ok bool) { m.o.Audit.Sent(m.caller, o.destination, in, ok) },
+	}
 	if r.query, o.level, err = newRetrieval(model, id); err != nil {
 		return nil, err
 	}
@@ -252,4 +259,14 @@ func (m *retrieve) account(o *retrieveOutcome) {
 	default:
 		m.o.Logger.Info("retrieval answered", args...)
 	}
+}
+
+func (m *retrieve) audit(rq *dimse.Request, o *retrieveOutcome) {
+	asked := Asked{
+		Operation: m.operation, SOPClass: rq.Context.AbstractSyntax, Identifier: audited(o.keys), Destination: o.destination, Status: o.status,
+	}
+	if o.tally != nil {
+		asked.Matches, asked.Failed = o.tally.expected(), o.tally.failures()
+	}
+	m.o.Audit.Asked(m.caller, asked)
 }

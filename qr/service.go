@@ -30,6 +30,7 @@ type Options struct {
 	Destination func(aeTitle string) Dial
 	// Upstreams are asked for what is not in the index, on behalf of callers that may.
 	Upstreams []Upstream
+	Audit     Auditor // nil tells nobody
 }
 
 // SCP answers queries and performs retrievals. Its methods may be called by many goroutines.
@@ -47,6 +48,9 @@ func New(o Options) *SCP {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
+	if o.Audit == nil {
+		o.Audit = nobody{}
+	}
 	return &SCP{o: o, metrics: newInstruments(o.Registerer, o.Upstreams), retrievals: make(chan struct{}, maxRetrievals)}
 }
 
@@ -57,6 +61,7 @@ const DefaultMaxMatches = 10_000
 type Caller struct {
 	AETitle     string
 	Association string // its ID, for the log
+	Address     string // for the audit trail
 	// MaxMatches ends a query that has more with A700; 0 is DefaultMaxMatches.
 	MaxMatches int
 	// CharacterSet is what identifiers that name no Specific Character Set are in; "" is the default repertoire.
@@ -86,7 +91,8 @@ type find struct {
 // outcome is what there is to say about a query that is over.
 type outcome struct {
 	begun   time.Time
-	query   *query // nil if it was refused
+	query   *query      // nil if it was refused
+	keys    []Attribute // asked for, if they could be read
 	model   string
 	matches int
 	beyond  int // of these, what only upstreams have
@@ -110,6 +116,9 @@ func (f *find) ServeDIMSE(ctx context.Context, w dimse.ResponseWriter, rq *dimse
 		}
 	}
 	f.account(&o)
+	f.o.Audit.Asked(f.caller, Asked{
+		Operation: dimse.CFindRQ, SOPClass: rq.Context.AbstractSyntax, Identifier: audited(o.keys), Matches: o.matches, Status: o.status,
+	})
 }
 
 // errUnanswered marks that the association ended before the final answer.
@@ -192,6 +201,7 @@ func (f *find) read(rq *dimse.Request, o *outcome) (*query, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.keys = id.Attributes
 	return newQuery(m, id, extensionsOf(f.caller.Granted, m.find))
 }
 

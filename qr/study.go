@@ -5,6 +5,7 @@ import (
 
 	"dcmgate/dicom"
 	"dcmgate/dimse"
+	"dcmgate/spool"
 )
 
 // Sent says what became of the instances of a study that were sent.
@@ -23,7 +24,10 @@ func (s *SCP) SendStudy(ctx context.Context, study dicom.UID, dial Dial) (Sent, 
 	if err != nil {
 		return Sent{}, err
 	}
-	r := &retrieval{scp: s, index: s.o.Index, query: q, level: level, tally: newTally(s.metrics.suboperations[dimse.CMoveRQ])}
+	r := &retrieval{
+		scp: s, index: s.o.Index, query: q, level: level, tally: newTally(s.metrics.suboperations[dimse.CMoveRQ]),
+		told: func(*spool.Instance, bool) {}, // whoever calls this tells it
+	}
 	r.send = r.sendTo(dial)
 	err = r.run(ctx)
 	r.closing.Wait()

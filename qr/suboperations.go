@@ -31,7 +31,8 @@ type retrieval struct {
 	// converter makes of an instance what is accepted in place of its own transfer syntax; nil if nothing is converted.
 	converter *transfer.Converter
 	tally     *tally
-	closing   sync.WaitGroup // what goes on after a cancelled retrieval was answered
+	told      func(in *spool.Instance, ok bool) // what became of an instance, for the audit trail
+	closing   sync.WaitGroup                    // what goes on after a cancelled retrieval was answered
 
 	scp       *SCP
 	level     Level      // of the identifier
@@ -177,23 +178,36 @@ func (r *retrieval) item(in *spool.Instance) *transfer.Item {
 	item.Pair, item.SOPInstanceUID, item.Size = pairOf(in), in.SOPInstanceUID, in.Size
 	id := in.ID
 	item.Open = func() (io.ReadCloser, error) { return r.open(id, item.Size) }
-	item.Value = new(int) // how often the association has ended over it
+	item.Value = &parcel{in: in}
 	return &item
+}
+
+// parcel is what is known of an item.
+type parcel struct {
+	in    *spool.Instance
+	tries int // how often the association has ended over it
+}
+
+// fail counts an item that could not be sent.
+func (r *retrieval) fail(item *transfer.Item, reason string) {
+	r.tally.fail(item.SOPInstanceUID, reason)
+	r.told(item.Value.(*parcel).in, false)
 }
 
 // settled counts what became of an item, unless the association ended over it.
 func (r *retrieval) settled(item *transfer.Item, o transfer.Outcome) bool {
-	switch uid := item.SOPInstanceUID; o.Kind {
+	switch o.Kind {
 	case transfer.Answered:
-		r.tally.answered(uid, o.Status)
+		r.tally.answered(item.SOPInstanceUID, o.Status)
+		r.told(item.Value.(*parcel).in, o.Status.Ok())
 	case transfer.NoContext:
-		r.tally.fail(uid, "not accepted: "+item.Pair.String())
+		r.fail(item, "not accepted: "+item.Pair.String())
 	case transfer.LocalError:
 		reason := "an instance cannot be read"
 		if errors.As(o.Err, new(*transfer.ConversionError)) {
 			reason = "an instance cannot be converted"
 		}
-		r.tally.fail(uid, reason)
+		r.fail(item, reason)
 	default:
 		return false
 	}

@@ -57,6 +57,13 @@ func (t *tally) expected() int {
 	return t.total
 }
 
+// failures is how many of them have failed.
+func (t *tally) failures() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failed
+}
+
 // answered counts a sub-operation by the status that the destination has given it.
 func (t *tally) answered(uid dicom.UID, status dimse.Status) {
 	switch {

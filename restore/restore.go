@@ -36,6 +36,8 @@ type Options struct {
 	AETitle  string // of the gateway, as the called one of what is stored
 	Source   string // host of the platform, as the address that it came from
 	Parallel int    // downloads at once, of all studies
+	// Restored is told of what became of each study; it returns at once. nil tells nobody.
+	Restored func(study dicom.UID, r Report, err error)
 
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
@@ -89,6 +91,9 @@ func (r *Restorer) Study(ctx context.Context, study dicom.UID, progress func(Rep
 	begun := time.Now()
 	j := &job{Restorer: r, study: study, progress: progress}
 	err := j.run(ctx)
+	if r.o.Restored != nil {
+		r.o.Restored(study, j.report, err)
+	}
 	args := []any{"listed", j.report.Listed, "restored", j.report.Restored, "present", j.report.Present, "failed", j.report.Failed,
 		"bytes", j.report.Bytes, "took", time.Since(begun).Round(time.Millisecond)}
 	switch {

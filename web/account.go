@@ -58,12 +58,15 @@ func (x *exchange) account() {
 	switch x.outcome {
 	case outcomeOK, outcomeAborted:
 		x.log.Info("request served", args...)
+		x.audit(0)
 	case outcomeFailed, outcomeDamaged:
 		x.log.Warn("request failed", append(args, "reason", x.reason)...)
+		x.audit(0)
 	default:
 		// Whoever is refused may ask again and again: one line a minute tells.
 		if n, due := x.refusals.met(x.kind, x.outcome); due {
 			x.log.Warn("request refused", append(args, "reason", x.reason, "repeated", n)...)
+			x.audit(n)
 		}
 	}
 }

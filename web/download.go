@@ -71,6 +71,7 @@ func (x *exchange) study(l link) {
 		x.unreadable(err)
 		return
 	}
+	x.about, x.of = in.StudyInstanceUID, &in
 	if !x.revoked(l, &in) {
 		x.archive(&in)
 	}
@@ -94,6 +95,7 @@ func (x *exchange) instance(l link) {
 	}
 	defer reader.Close()
 	in := reader.Instance()
+	x.about, x.of = in.StudyInstanceUID, &in
 	if x.revoked(l, &in) {
 		return
 	}

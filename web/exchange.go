@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dcmgate/cloud"
+	"dcmgate/dicom"
 	"dcmgate/spool"
 )
 
@@ -37,8 +38,10 @@ type exchange struct {
 	kind    string
 	client  string // access key, "" as long as it is not known
 	outcome string
-	reason  string // for the log, if it was refused
-	count   int    // images listed or sent
+	reason  string          // for the log, if it was refused
+	count   int             // images listed or sent
+	about   dicom.UID       // the study, once it is known
+	of      *spool.Instance // one of the images
 	begun   time.Time
 }
 

@@ -24,7 +24,7 @@ func (x *exchange) retrieve() {
 		x.decline(cloud.CodeBadSignature, outcomeBadSignature, "")
 		return
 	}
-	x.client = c.name
+	x.client, x.about = c.name, dicom.UID(rq.StudyInstanceUID)
 	if reason := x.timely(&rq); reason != "" {
 		x.decline(cloud.CodeBadSignature, outcomeBadSignature, reason)
 		return
@@ -86,6 +86,7 @@ func (x *exchange) write(out *cloud.AnswerWriter, rq *cloud.RetrieveRequest, c *
 		}
 		l := link{kind: kindDICOM, client: c.id, made: made, id: in.ID}
 		if x.count == 0 {
+			x.of = &in
 			archive := l
 			archive.kind = kindZIP
 			x.w.Header().Set("Link", "<"+base+archive.path(key)+`>; rel="alternate"; type="application/zip"`)

@@ -52,6 +52,7 @@ type Options struct {
 	// WriteTimeout is how long a client may take to accept a mebibyte.
 	WriteTimeout time.Duration
 	Limits       Limits
+	Audit        func(Audited) // told of requests that are over; returns at once. nil tells nobody
 
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing

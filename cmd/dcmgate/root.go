@@ -84,6 +84,7 @@ func newRoot(started *bool) *cobra.Command {
 		newBench(),
 		newRestore(),
 		newLinks(),
+		newAudit(),
 		newConfig(),
 		newVersion(),
 	)

@@ -1,0 +1,331 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/dicom"
+)
+
+// Options are a log's settings. Dir, Application and the limits must be given.
+type Options struct {
+	Dir         string      // made if it is not there
+	Site        string      // AuditEnterpriseSiteID; "" for none
+	Application Participant // who tells it; its AE title is the AuditSourceID
+	FileSize    int64       // bytes after which a new file is begun
+	FileAge     time.Duration
+	Keep        time.Duration // files whose lines all are older are removed
+	MaxSize     int64         // bytes of all files; beyond, the oldest are removed
+	// Sync is how long a line may be in the system's memory alone; 0 writes each batch through, negative leaves it to the
+	// system.
+	Sync   time.Duration
+	Syslog *Syslog // where messages are sent, too; nil for nowhere
+
+	Logger     *slog.Logger          // nil discards
+	Registerer prometheus.Registerer // nil registers nothing
+	Now        func() time.Time      // nil: time.Now
+}
+
+// queueLength is how many messages may wait for being written.
+const queueLength = 8192
+
+// lookEvery is how often the log looks for what is due.
+const lookEvery = time.Second
+
+// pruneEvery is how often it looks for files to remove.
+const pruneEvery = time.Minute
+
+// Log is an audit trail. All methods but Run may be called by many goroutines, and on nil, which records nothing.
+type Log struct {
+	o       Options
+	header  header
+	source  Source
+	lock    *os.File
+	files   appender
+	tally   *tally
+	queue   chan *Message
+	metrics *instruments
+	sender  *sender // nil without syslog
+	written chan struct{}
+
+	mu     sync.Mutex // guards closed and gap
+	closed bool
+	gap    gap
+
+	// Of Run alone.
+	pending []byte // lines that could not be written yet
+	waiting int    // how many they are
+	pruned  time.Time
+	synced  time.Time
+	failing bool
+}
+
+// gap is what could not be queued.
+type gap struct {
+	lost        int
+	first, last time.Time
+}
+
+// Open opens the log in a directory that no other process may write to. It starts nothing: Run writes.
+func Open(o Options) (_ *Log, err error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = ""
+	}
+	l := &Log{
+		o: o, header: header{host, "dcmgate", strconv.Itoa(os.Getpid())},
+		source:  Source{Site: o.Site, ID: o.Application.AETitle, Types: []SourceType{{applicationServer}}},
+		files:   appender{dir: o.Dir, size: o.FileSize, age: o.FileAge},
+		queue:   make(chan *Message, queueLength),
+		written: make(chan struct{}, 1),
+	}
+	l.tally = newTally(l.Record, o.Now)
+	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("audit log: %w", err)
+	}
+	if l.lock, err = lockDir(o.Dir); err != nil {
+		return nil, err
+	}
+	if err := l.files.open(o.Now()); err != nil {
+		l.lock.Close()
+		return nil, fmt.Errorf("audit log: %w", err)
+	}
+	l.metrics = newInstruments(o.Registerer, l)
+	if o.Syslog != nil {
+		l.sender = newSender(l, *o.Syslog)
+	}
+	return l, nil
+}
+
+// Record writes a message. It does not wait; a message for which there is no room in the queue is counted, and the gap
+// told of once there is.
+func (l *Log) Record(m *Message) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.closed {
+		select {
+		case l.queue <- m:
+			return
+		default:
+		}
+	}
+	if l.gap.lost == 0 {
+		l.gap.first = m.Event.Time
+	}
+	l.gap.lost++
+	l.gap.last = m.Event.Time
+	l.metrics.lost.Inc()
+}
+
+// Count adds n instances of a SOP class to a transfer. What is added up is told of when its session ends, when there was
+// nothing to add for a while, or when it has lasted long.
+func (l *Log) Count(t Transfer, class dicom.UID, n int) {
+	if l != nil {
+		l.tally.add(t, class, n)
+	}
+}
+
+// EndSession tells of all that was counted in a session.
+func (l *Log) EndSession(session string) {
+	if l != nil {
+		l.tally.end(session)
+	}
+}
+
+// EndSessions tells of all that was counted.
+func (l *Log) EndSessions() {
+	if l != nil {
+		l.tally.due(true)
+	}
+}
+
+// Run writes, and sends, until ctx ends, then what is queued, and closes the log. It returns nil: what cannot be written is
+// tried again, and told by metrics, the gateway's log and the audit log itself. It is called once.
+func (l *Log) Run(ctx context.Context) error {
+	if l == nil {
+		return nil
+	}
+	sending := l.sender.start()
+	defer func() {
+		sending()
+		l.Close()
+	}()
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		queue := l.queue
+		if l.failing {
+			queue = nil // until what is pending has been written, so that memory is bounded
+		}
+		select {
+		case m := <-queue:
+			l.take(m)
+			l.flush()
+		case <-tick.C:
+			l.tally.due(false)
+			l.flush()
+			l.maintain()
+		case <-ctx.Done():
+			l.finish()
+			return nil
+		}
+	}
+}
+
+// Close gives up the log's directory. Run does so when it ends; it is for a log that never runs.
+func (l *Log) Close() {
+	if l == nil {
+		return
+	}
+	if err := l.files.close(); err != nil {
+		l.failed("cannot be closed", err)
+	}
+	l.lock.Close() // twice does nothing
+}
+
+// finish writes what there is, once.
+func (l *Log) finish() {
+	l.tally.due(true)
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.flush()
+	if l.waiting > 0 || len(l.queue) > 0 {
+		l.o.Logger.Error("audit messages are lost: they could not be written before the end", "messages", l.waiting+len(l.queue))
+	}
+}
+
+// maxBatch bounds the bytes of one write.
+const maxBatch = 256 << 10
+
+// flush writes what is queued.
+func (l *Log) flush() {
+	for {
+		for len(l.pending) < maxBatch && len(l.queue) > 0 && !l.failing {
+			l.take(<-l.queue)
+		}
+		if len(l.pending) < maxBatch {
+			l.tellGap()
+		}
+		if len(l.pending) == 0 || !l.write() {
+			return
+		}
+	}
+}
+
+// write writes what is pending; false if that failed.
+func (l *Log) write() bool {
+	now := l.o.Now()
+	err := l.files.turn(now)
+	if err == nil {
+		err = l.files.write(l.pending, now)
+	}
+	if err == nil && l.o.Sync == 0 {
+		err = l.files.sync()
+	}
+	if err != nil {
+		l.failed("cannot be written", err)
+		return false
+	}
+	if l.failing {
+		l.failing = false
+		l.o.Logger.Info("the audit log is written again")
+	}
+	l.metrics.bytes.Add(float64(len(l.pending)))
+	l.pending, l.waiting = l.pending[:0], 0
+	select {
+	case l.written <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+func (l *Log) failed(what string, err error) {
+	l.metrics.failures.Inc()
+	if !l.failing {
+		l.o.Logger.Error("the audit log "+what+"; free space on its disk or mend its directory", "directory", l.o.Dir, "error", err)
+	}
+	l.failing = true
+}
+
+// take makes a line of a message.
+func (l *Log) take(m *Message) {
+	m.Source = l.source
+	line, err := l.header.line(m)
+	if err != nil {
+		l.o.Logger.Error("an audit message cannot be written; please report this", "event", m.Word(), "error", err)
+		l.metrics.lost.Inc()
+		return
+	}
+	l.metrics.messages.WithLabelValues(m.Word()).Inc()
+	l.pending = append(append(l.pending, line...), '\n')
+	l.waiting++
+}
+
+// tellGap tells of what was lost, once nothing waits that came before.
+func (l *Log) tellGap() {
+	l.mu.Lock()
+	g := l.gap
+	l.gap = gap{}
+	l.mu.Unlock()
+	if g.lost == 0 {
+		return
+	}
+	l.take(Alert(RecordingStopped, MajorFailure, "file:"+l.o.Dir, fmt.Sprintf(
+		"%d audit messages of %s to %s were not recorded: they came while the log could not be written fast enough",
+		g.lost, g.first.Format(time.RFC3339), g.last.Format(time.RFC3339)), l.o.Application))
+}
+
+// maintain does what is due by the clock.
+func (l *Log) maintain() {
+	now := l.o.Now()
+	if l.o.Sync > 0 && now.Sub(l.synced) >= l.o.Sync {
+		l.synced = now
+		if err := l.files.sync(); err != nil {
+			l.failed("cannot be written through to disk", err)
+		}
+	}
+	if now.Sub(l.pruned) < pruneEvery {
+		return
+	}
+	l.pruned = now
+	gone, err := prune(l.o.Dir, l.o.Keep, l.o.MaxSize, now)
+	if gone > 0 {
+		l.o.Logger.Info("old files of the audit log are removed", "files", gone)
+	}
+	if err != nil {
+		l.o.Logger.Warn("old files of the audit log cannot be removed", "error", err)
+	}
+}
+
+// Append writes messages at once, for a command that finds no gateway running: it opens the log, writes, and closes it.
+func Append(o Options, messages ...*Message) error {
+	o.Syslog = nil
+	l, err := Open(o)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	for _, m := range messages {
+		l.take(m)
+	}
+	now := l.o.Now()
+	return errors.Join(l.files.turn(now), l.files.write(l.pending, now), l.files.sync())
+}

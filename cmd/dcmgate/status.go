@@ -12,17 +12,23 @@ import (
 	"github.com/spf13/cobra"
 
 	"dcmgate/gateway"
+	"dcmgate/views"
 )
 
 func newStatus() *cobra.Command {
 	var at where
 	var asJSON bool
+	var interval time.Duration
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show the gateway, its spool, its destinations and upstreams",
-		Long:  "Show the gateway, its spool, its destinations and upstreams. If no gateway is running, the\nspool is opened for as long as it takes to look.",
-		Args:  cobra.NoArgs,
+		Long: "Show the gateway, its spool, its destinations and upstreams. If no gateway is running, the\nspool is opened for as long as it takes to look.\n\n" +
+			"With --watch it is shown again and again on one screen, with rates, until q or Ctrl-C is\npressed; where the output is no terminal, one frame after the other, and with --json one\ndocument a line.",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("watch") {
+				return at.watch(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), interval, asJSON)
+			}
 			return at.operate(cmd.Context(), func(op gateway.Operator) error {
 				s, err := op.Status(cmd.Context())
 				if err != nil {
@@ -37,6 +43,8 @@ func newStatus() *cobra.Command {
 	}
 	at.flags(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	cmd.Flags().DurationVarP(&interval, "watch", "w", 2*time.Second, "show it again in each `interval`")
+	cmd.Flags().Lookup("watch").NoOptDefVal = "2s"
 	return cmd
 }
 
@@ -71,6 +79,12 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 			return err
 		}
 	}
+	if len(s.Views) > 0 {
+		fmt.Fprintln(out)
+		if err := table(out, viewRows(s.Views)); err != nil {
+			return err
+		}
+	}
 	for _, d := range s.Destinations {
 		if d.LastError != "" {
 			fmt.Fprintf(out, "%s: last failure %s ago: %s\n", d.Name, ageText(now, d.LastErrorAt), d.LastError)
@@ -86,6 +100,9 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 		if u.LastError != "" {
 			fmt.Fprintf(out, "%s: last failure %s ago: %s\n", u.Name, ageText(now, u.LastErrorAt), u.LastError)
 		}
+	}
+	for _, in := range s.Incidents {
+		fmt.Fprintln(out, incidentText(in, now))
 	}
 	for line := range strings.Lines(s.Reload.Error) {
 		fmt.Fprintf(out, "configuration of %s not taken: %s\n", s.Reload.At.Local().Format(time.TimeOnly), strings.TrimSpace(line))
@@ -161,7 +178,7 @@ func recoveryText(r gateway.RecoveryStatus) string {
 }
 
 func destinationRows(list []gateway.DestinationStatus, now time.Time) [][]string {
-	rows := [][]string{{"DESTINATION", "STATE", "PENDING", "ACTIVE", "PARKED", "DELIVERED", "ASSOCIATIONS", "RATE", "NEXT PROBE"}}
+	rows := [][]string{{"DESTINATION", "STATE", "PENDING", "OLDEST", "ACTIVE", "PARKED", "DELIVERED", "ASSOCIATIONS", "RATE", "NEXT PROBE"}}
 	commitments := slices.ContainsFunc(list, func(d gateway.DestinationStatus) bool { return d.Custody != nil })
 	if commitments {
 		rows[0] = append(rows[0], "COMMITMENT")
@@ -169,7 +186,7 @@ func destinationRows(list []gateway.DestinationStatus, now time.Time) [][]string
 	for _, d := range list {
 		row := []string{
 			d.Name, d.State,
-			number(d.Pending), number(d.Active), number(d.Parked), number(d.Delivered),
+			number(d.Pending), ageText(now, d.Oldest), number(d.Active), number(d.Parked), number(d.Delivered),
 			strconv.Itoa(d.Associations), bytesText(int64(d.BytesPerSecond)) + "/s", probeText(now, d.NextProbe),
 		}
 		if commitments {
@@ -184,6 +201,14 @@ func upstreamRows(list []gateway.UpstreamStatus, now time.Time) [][]string {
 	rows := [][]string{{"UPSTREAM", "STATE", "MOVES", "ASSOCIATIONS", "NEXT PROBE"}}
 	for _, u := range list {
 		rows = append(rows, []string{u.Name, u.State, strconv.Itoa(u.Moves), fmt.Sprintf("%d of %d", u.Associations, u.Bound), probeText(now, u.NextProbe)})
+	}
+	return rows
+}
+
+func viewRows(list []views.Status) [][]string {
+	rows := [][]string{{"ROWS IN", "DATABASE", "STATE", "BEHIND", "LACKING"}}
+	for _, v := range list {
+		rows = append(rows, []string{v.Name, v.Database, string(v.State), strconv.FormatUint(v.Behind, 10), number(v.RowsLacking())})
 	}
 	return rows
 }

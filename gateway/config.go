@@ -268,7 +268,8 @@ type Rows struct {
 	Campuses        []views.Campus
 	Fill            []RowRule
 	Export          string // folder that files are exported to, "" for none
-	FileAddress     string // of the folder, or without one a template of FilePathName; both "": V_DocImage has no rows
+	FileAddress     string // of the folder, or without one a template of FilePathName; without either V_DocImage has no rows
+	Links           bool   // FilePathName is an address of interface 203
 }
 
 // RowRule is a rule whose lookup file is not read yet.

@@ -260,6 +260,7 @@ type rawFiles struct {
 	stanza
 	Export  value `yaml:"export"`
 	Address value `yaml:"address"`
+	Links   value `yaml:"links" default:"false"`
 }
 
 type rawRetrieve struct {

@@ -182,7 +182,16 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if p.forward, err = g.newForwarder(s, p); err != nil {
 		return nil, err
 	}
-	if p.publish, err = g.newPublishers(s, p.spool); err != nil {
+	if s.servesPublic() {
+		renewed := false
+		if p.links, renewed, err = s.openLinks(); err != nil {
+			return nil, err
+		}
+		if renewed {
+			g.log.Warn("download links revoked: their secret could not be read")
+		}
+	}
+	if p.publish, err = g.newPublishers(s, p.spool, p.links); err != nil {
 		return nil, err
 	}
 	if p.upstreams, err = g.newUpstreams(s); err != nil {

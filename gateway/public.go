@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -20,9 +19,6 @@ import (
 
 // maxPublicURL leaves room for a link in what 203 allows for an address.
 const maxPublicURL = 384
-
-// linksFile is the name of the secret of download links in the data directory.
-const linksFile = "links.json"
 
 func (v *validator) public(raw *rawPublic) Public {
 	p := Public{
@@ -139,13 +135,6 @@ func (g *Gateway) newPublic(s *settings, p *parts) error {
 		return nil
 	}
 	r := &s.Retrieve
-	links, renewed, err := web.OpenLinks(filepath.Join(s.DataDir, linksFile), r.LinkLifetime)
-	if err != nil {
-		return err
-	}
-	if renewed {
-		g.log.Warn("download links revoked: their secret could not be read")
-	}
 	rows := s.rows // the same as for the views, which must agree
 	var codes []string
 	for _, code := range []string{s.Institution.PlatformCode, s.Institution.Code} {
@@ -153,11 +142,18 @@ func (g *Gateway) newPublic(s *settings, p *parts) error {
 			codes = append(codes, code)
 		}
 	}
-	p.links = links
+	var linked []string
+	for _, v := range s.Views {
+		if s.Rows.Links {
+			linked = append(linked, v.Name)
+		}
+	}
 	wait := p.newFetch(r)
+	var err error
 	p.web, err = web.New(web.Options{
 		Index:     p.spool,
-		Links:     links,
+		Links:     p.links,
+		Views:     linked,
 		Fetch:     p.fetchLater(),
 		FetchWait: wait,
 		Describe: func(in *spool.Instance) (hospitalName, modality string) {

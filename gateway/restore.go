@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -263,7 +262,7 @@ func restoreOffline(ctx context.Context, cfg Config, s *spool.Spool, rq RestoreR
 
 // revokeLinks ends addresses of interface 203 with no gateway running.
 func revokeLinks(cfg Config, study dicom.UID) error {
-	links, _, err := web.OpenLinks(filepath.Join(cfg.DataDir, linksFile), cfg.Retrieve.LinkLifetime)
+	links, _, err := cfg.openLinks()
 	if err != nil {
 		return err
 	}

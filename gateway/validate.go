@@ -143,6 +143,7 @@ func (v *validator) config(raw *rawConfig) Config {
 	}
 	cfg.Retrieve.Cloud = v.cloud(&raw.Retrieve.Cloud, cfg.Institution)
 	v.served(&cfg, raw)
+	v.linkedRows(&cfg, &raw.Rows.Files)
 	return cfg
 }
 

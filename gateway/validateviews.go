@@ -63,6 +63,7 @@ func (v *validator) rows(raw *rawRows) Rows {
 		Modalities:    map[string]string{},
 		Export:        v.text(raw.Files.Export, 900),
 		FileAddress:   v.text(raw.Files.Address, 900),
+		Links:         v.truth(raw.Files.Links),
 	}
 	if r.Export != "" && !filepath.IsAbs(r.Export) {
 		v.fail(raw.Files.Export.at, "%q is not an absolute path, which FilePathName has to be", r.Export)

@@ -9,6 +9,7 @@ import (
 	"dcmgate/metrics"
 	"dcmgate/spool"
 	"dcmgate/views"
+	"dcmgate/web"
 )
 
 // Source reads a database's data source name, which may be in a file, and
@@ -44,8 +45,9 @@ func (r *Rows) settings(in Institution) (*views.Settings, error) {
 	return s, nil
 }
 
-// newPublishers builds what publishes metadata rows, one for each database.
-func (g *Gateway) newPublishers(s *settings, from *spool.Spool) ([]*views.Publisher, error) {
+// newPublishers builds what publishes metadata rows, one for each database. links
+// are those of interface 203, nil if it is not served.
+func (g *Gateway) newPublishers(s *settings, from *spool.Spool, links *web.LinkState) ([]*views.Publisher, error) {
 	if len(s.Views) == 0 {
 		return nil, nil
 	}
@@ -55,6 +57,9 @@ func (g *Gateway) newPublishers(s *settings, from *spool.Spool) ([]*views.Publis
 	}
 	var list []*views.Publisher
 	for i, v := range s.Views {
+		if s.Rows.Links {
+			files = rowLinks{s.Public.URL, v.Name, links}
+		}
 		p, err := views.New(views.Options{
 			Name: v.Name, Source: s.sources[i], Spool: from, Settings: s.rows, Files: files, AsText: v.AsText,
 			Logger: g.log, Registerer: g.registry,
@@ -85,7 +90,14 @@ func rebuildOffline(ctx context.Context, cfg Config, s *spool.Spool, name string
 		return errors.Join(errs...)
 	}
 	g := &Gateway{log: slog.New(slog.DiscardHandler), registry: metrics.NewRegistry("")}
-	publishers, err := g.newPublishers(&settings{Config: cfg, published: rows}, s)
+	var links *web.LinkState
+	if cfg.Rows.Links {
+		var err error
+		if links, _, err = cfg.openLinks(); err != nil {
+			return err
+		}
+	}
+	publishers, err := g.newPublishers(&settings{Config: cfg, published: rows}, s, links)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"fmt"
-	"slices"
 	"time"
 
 	"dcmgate/cloud"
@@ -54,19 +53,28 @@ func (s *Server) timely(rq *cloud.RetrieveRequest) string {
 
 // keyOf gives the key of a client's links, nil if there is no such client.
 func (s *Server) keyOf(id clientID) []byte {
-	i := slices.IndexFunc(s.clients, func(c *client) bool { return c.id == id })
-	if i < 0 {
-		return nil
+	if c := s.holder(id); c != nil {
+		return s.o.Links.key(c)
 	}
-	return s.o.Links.key(s.clients[i])
+	return nil
+}
+
+// holder is whom a link was made for: a client, or a database of metadata rows; nil if there is no such one.
+func (s *Server) holder(id clientID) *client {
+	for _, list := range [...][]*client{s.clients, s.readers} {
+		for _, c := range list {
+			if c.id == id {
+				return c
+			}
+		}
+	}
+	return nil
 }
 
 // nameOf is a client's name for the log.
 func (s *Server) nameOf(id clientID) string {
-	for _, c := range s.clients {
-		if c.id == id {
-			return c.name
-		}
+	if c := s.holder(id); c != nil {
+		return c.name
 	}
 	return ""
 }

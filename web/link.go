@@ -16,7 +16,7 @@ import (
 //
 //	 0  1  kind: what is served
 //	 1  4  the client, a hash of its access key
-//	 5  6  when it was made, milliseconds since 1970
+//	 5  6  when it was made, milliseconds since 1970; in rows of a database: see LinkState.generation
 //	11  8  ID of an instance: the one to serve, or one of the study to serve
 //	19 16  HMAC-SHA-256 of the bytes before, cut to 128 bits
 //
@@ -34,10 +34,11 @@ type kind byte
 const (
 	kindDICOM kind = 1
 	kindZIP   kind = 2
+	kindRow   kind = 3 // an instance, in a row of a database
 )
 
 // suffixes end the paths of links.
-var suffixes = map[kind]string{kindDICOM: ".dcm", kindZIP: ".zip"}
+var suffixes = map[kind]string{kindDICOM: ".dcm", kindZIP: ".zip", kindRow: ".dcm"}
 
 // linkPath is where links begin.
 const linkPath = "/Viewer/dicom/"
@@ -116,8 +117,11 @@ func parseLink(name string, keyOf func(clientID) []byte) (link, error) {
 	return l, nil
 }
 
-// valid tells whether a link is within its time.
+// valid tells whether a link is within its time. Those in rows have no end of their own: nobody asks for them again.
 func (l link) valid(now time.Time, lifetime time.Duration) error {
+	if l.kind == kindRow {
+		return nil
+	}
 	if age := now.Sub(l.made); age > lifetime || age < -clockSkew {
 		return errExpired
 	}

@@ -34,6 +34,7 @@ type LinkState struct {
 type linkFile struct {
 	Key     []byte       `json:"key"` // 32 bytes
 	Revoked []revocation `json:"revoked,omitempty"`
+	Rows    bool         `json:"rows,omitempty"` // links were made that do not expire
 }
 
 // revocation ends the links to a study, or to instances of it, that were made by a moment. The study is told by a hash, so
@@ -68,21 +69,25 @@ func (s *LinkState) RevokeAll() error {
 	rand.Read(key) // never fails
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.replace(linkFile{Key: key})
+	return s.replace(linkFile{Key: key, Rows: s.file.Rows})
 }
 
-// Revoke ends the links to a study that were made until now.
+// Revoke ends the links to a study that were made until now, and those in rows.
 func (s *LinkState) Revoke(study dicom.UID, now time.Time) error {
 	s.mu.Lock()
 	hash := studyHash(study)
+	before := now.UnixMilli()
+	if i := s.revocationOf(study); i >= 0 {
+		before = max(before, s.file.Revoked[i].Before+1) // also where the clock was set back: links in rows are made after the last
+	}
 	gone := now.Add(-s.lifetime).UnixMilli() // links as old have expired
-	kept := slices.DeleteFunc(slices.Clone(s.file.Revoked), func(r revocation) bool { return r.is(hash) || r.Before < gone })
+	kept := slices.DeleteFunc(slices.Clone(s.file.Revoked), func(r revocation) bool { return r.is(hash) || r.Before < gone && !s.file.Rows })
 	if len(kept) >= maxRevocations {
 		s.mu.Unlock()
 		return s.RevokeAll()
 	}
 	defer s.mu.Unlock()
-	return s.replace(linkFile{Key: s.file.Key, Revoked: append(kept, revocation{hash, now.UnixMilli()})})
+	return s.replace(linkFile{Key: s.file.Key, Revoked: append(kept, revocation{hash, before}), Rows: s.file.Rows})
 }
 
 // replace writes the state durably and then puts it into force. s.mu is held.
@@ -102,12 +107,17 @@ func (s *LinkState) replace(f linkFile) error {
 func (s *LinkState) revoked(study dicom.UID, made time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	i := s.revocationOf(study)
+	return i >= 0 && made.UnixMilli() <= s.file.Revoked[i].Before
+}
+
+// revocationOf finds the revocation of a study; -1 if there is none. s.mu is held.
+func (s *LinkState) revocationOf(study dicom.UID) int {
 	if len(s.file.Revoked) == 0 {
-		return false
+		return -1
 	}
 	hash := studyHash(study)
-	i := slices.IndexFunc(s.file.Revoked, func(r revocation) bool { return r.is(hash) })
-	return i >= 0 && made.UnixMilli() <= s.file.Revoked[i].Before
+	return slices.IndexFunc(s.file.Revoked, func(r revocation) bool { return r.is(hash) })
 }
 
 // key makes a client's key.

@@ -6,7 +6,6 @@ import (
 	"iter"
 	"log/slog"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,6 +46,8 @@ type Options struct {
 	// elsewhere, or why not, within FetchWait. later says that it goes on or is put off: it is worth asking again.
 	Fetch     func(ctx context.Context, study dicom.UID) (later bool, err error)
 	FetchWait time.Duration
+	// Views are the databases whose rows have links (LinkState.RowPath).
+	Views []string
 	// BaseURL is what addresses begin with, without a slash at the end; empty: what the request was sent to.
 	BaseURL string
 	// WriteTimeout is how long a client may take to accept a mebibyte.
@@ -64,6 +65,7 @@ type Server struct {
 	o        Options
 	log      *slog.Logger
 	clients  []*client
+	readers  []*client // databases of metadata rows
 	verified *verified
 	rates    *rates
 	metrics  *instruments
@@ -99,10 +101,17 @@ func New(o Options) (*Server, error) {
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(s.clients, func(other *client) bool { return other.id == c.id }) {
+		if s.holder(c.id) != nil {
 			return nil, errors.New("access key " + key.AccessKey + " cannot be told from another one")
 		}
 		s.clients = append(s.clients, c)
+	}
+	for _, view := range o.Views {
+		c := newReader(view)
+		if s.holder(c.id) != nil {
+			return nil, errors.New("views " + view + " cannot be told from another one, or from an access key; give it another name")
+		}
+		s.readers = append(s.readers, c)
 	}
 	return s, nil
 }

@@ -7,7 +7,7 @@ GOFLAGS_BUILD := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # How long each fuzz target runs in `make fuzz`; continuous integration sets a minute.
 FUZZTIME ?= 10s
 
-.PHONY: help build demo test test-deps check race fuzz bench peers-bench cross image clean
+.PHONY: help build demo test test-deps check race fuzz bench peers-bench cross image deb deb-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -48,6 +48,12 @@ cross: ## static binaries for the supported machines into dist/
 
 image: cross ## container images into dist/, with buildah and no other image, for docker load
 	@for arch in amd64 arm64; do scripts/image dist/dcmgate-linux-$$arch $$arch $(VERSION) dist/dcmgate-image-$$arch.tar || exit 1; done
+
+deb: ## Debian packages into dist/
+	@for arch in amd64 arm64; do scripts/deb $$arch $(VERSION) dist || exit 1; done
+
+deb-test: ## install, upgrade and remove the package in a Debian that is booted for it; root, some minutes
+	@scripts/deb-test
 
 clean: ## remove what was built
 	rm -rf bin dist

@@ -36,6 +36,15 @@ func newBar(out io.Writer, title string, counters decor.Decorator) *bar {
 	)}
 }
 
+// newCounter returns what shows how much was done of what nobody has counted.
+func newCounter(out io.Writer, title, what string) *bar {
+	if !isTerminal(out) {
+		return &bar{}
+	}
+	p := mpb.New(mpb.WithOutput(out), mpb.WithWidth(1))
+	return &bar{p, p.AddSpinner(0, mpb.PrependDecorators(decor.Name(title+" ")), mpb.AppendDecorators(decor.CurrentNoUnit("%d "+what)))}
+}
+
 // newStepBar returns a bar for steps, each of which has words of its own, and the function that sets them.
 func newStepBar(out io.Writer, title string) (b *bar, say func(words string)) {
 	var words atomic.Value

@@ -122,10 +122,12 @@ func newViewsRebuild() *cobra.Command {
 				return err
 			}
 			return at.operate(cmd.Context(), func(op gateway.Operator) error {
-				if err := op.RebuildViews(cmd.Context(), v.Name, nil); err != nil {
+				progress := newCounter(cmd.ErrOrStderr(), "publishing", "studies")
+				err := op.RebuildViews(cmd.Context(), v.Name, func(studies int64) { progress.set(studies, 0) })
+				if progress.close(); err != nil {
 					return err
 				}
-				_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s: the rows of everything stored are published\n", v.Name)
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: the rows of everything stored are published\n", v.Name)
 				return err
 			})
 		},

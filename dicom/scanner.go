@@ -77,6 +77,7 @@ type Element struct {
 // one counts. A Scanner is for one goroutine; Reset makes it ready for another
 // data set and reuses its memory.
 type Scanner struct {
+	whole  bool     // goes on to the end of the data set, see Extent
 	wanted []Tag    // ascending
 	vrs    []string // of wanted, by the dictionary; nil until one is needed
 
@@ -144,7 +145,7 @@ func (s *Scanner) restart() {
 	s.skip, s.missing, s.carried = 0, 0, 0
 	s.depth, s.implicitDepth, s.cursor, s.offset = 0, 0, 0, 0
 	s.implicit, s.big = s.declared&implicitVR != 0, s.declared&bigEndian != 0
-	s.started, s.done, s.err = false, len(s.wanted) == 0, nil
+	s.started, s.done, s.err = false, len(s.wanted) == 0 && !s.whole, nil
 	s.memory, s.kept, s.elements = s.memory[:0], 0, s.elements[:0]
 	clear(s.seen)
 }
@@ -306,7 +307,7 @@ func (s *Scanner) delimiter() {
 
 // element deals with an element proper.
 func (s *Scanner) element(v *vr, length uint32) {
-	if s.depth == 0 && s.beyond() {
+	if s.depth == 0 && !s.whole && s.beyond() {
 		s.done = true
 		return
 	}

@@ -2,7 +2,7 @@
 //
 // A [Watcher] finds the files, waits until each is complete, hands it open to a [Handler] and carries out the [Verdict]: it
 // removes the file or moves it to a folder of those taken, moves it aside with a reason in words beside it, or lets it be for a
-// while. It knows nothing of what the files hold.
+// while. It knows nothing of what the files hold; [Instances] is the handler for DICOM files.
 //
 // A file is complete when it has not changed for the quiet time: size, modification and status change times, inode. That is
 // observed against the monotonic clock, so a clock that jumps, a time that a copying program has set, or a file system whose

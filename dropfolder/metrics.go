@@ -58,14 +58,14 @@ type folderMetrics struct {
 	waiting, oldest, rejected, trouble, notified prometheus.Gauge
 }
 
-func (m *Metrics) of(folder string) *folderMetrics {
+func (m *Metrics) of(folder string, codes []string) *folderMetrics {
 	f := &folderMetrics{
 		name: folder, files: m.files,
 		bytes: m.bytes.WithLabelValues(folder), retries: m.retries.WithLabelValues(folder),
 		waiting: m.waiting.WithLabelValues(folder), oldest: m.oldest.WithLabelValues(folder),
 		rejected: m.rejected.WithLabelValues(folder), trouble: m.trouble.WithLabelValues(folder), notified: m.notified.WithLabelValues(folder),
 	}
-	for _, result := range [...]string{resultTaken, CodeEmpty, CodeLink, CodeSpecial, CodeTooLarge, CodeUnreadable} {
+	for _, result := range append([]string{resultTaken, CodeEmpty, CodeLink, CodeSpecial, CodeTooLarge, CodeUnreadable}, codes...) {
 		f.left(result, 0)
 	}
 	return f
@@ -82,4 +82,13 @@ func flag(on bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// Forget removes the series of a folder that is watched no longer.
+func (m *Metrics) Forget(folder string) {
+	for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
+		m.files, m.bytes, m.retries, m.waiting, m.oldest, m.rejected, m.trouble, m.notified,
+	} {
+		v.DeletePartialMatch(prometheus.Labels{"folder": folder})
+	}
 }

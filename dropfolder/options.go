@@ -30,6 +30,7 @@ type Options struct {
 	Patience time.Duration // for files that are empty or cannot be read to change; 0: 10 minutes
 	MaxSize  int64         // bytes of a file; 0: no limit
 	Workers  int           // calls of the handler at once, 1 to 64; 0: 1
+	Codes    []string      // that the handler rejects with, so that the metric has them from the begin
 
 	Logger  *slog.Logger // nil discards
 	Metrics *Metrics     // nil counts nothing
@@ -80,6 +81,7 @@ type Verdict struct {
 	code   string
 	reason string
 	err    error
+	pause  time.Duration
 	with   []*File
 }
 
@@ -108,9 +110,9 @@ func Rejected(code, reason string) Verdict {
 	return Verdict{kind: rejected, code: code, reason: reason}
 }
 
-// Wait says that the file, or what belongs to it, is not complete yet. It is looked at again after a while and whenever it has
-// changed. The handler has to end the waiting, by [File.Unchanged].
-func Wait() Verdict { return Verdict{kind: wait} }
+// Wait says that the file, or what belongs to it, is not complete yet. It is looked at again after the pause, no less than the
+// quiet time, and earlier if it has changed. The handler has to end the waiting, by [File.Unchanged].
+func Wait(pause time.Duration) Verdict { return Verdict{kind: wait, pause: pause} }
 
 // Retry says that the file could not be read or judged; the others go on. It is tried again with growing pauses. The error is
 // for the log and the status, without patient data. [ErrChanged] says that the file is not complete.

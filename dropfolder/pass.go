@@ -33,13 +33,14 @@ func (p *pass) close() {
 // outcome is what came of a candidate.
 type outcome struct {
 	candidate *candidate
-	gone      bool     // it has left the folder, or somebody else has taken it away
-	left      string   // the result it left with, "" if it was not by us
-	changed   *stamp   // it is not what it was
-	verdict   *Verdict // that could not be carried out, or is to wait
-	err       error    // it is put off
-	held      string   // everything is
-	reason    string   // why it was moved aside
+	gone      bool          // it has left the folder, or somebody else has taken it away
+	left      string        // the result it left with, "" if it was not by us
+	changed   *stamp        // it is not what it was
+	verdict   *Verdict      // that could not be carried out, or is to wait
+	err       error         // it is put off
+	pause     time.Duration // that it waits
+	held      string        // everything is
+	reason    string        // why it was moved aside
 }
 
 // work handles what is due.
@@ -48,7 +49,7 @@ func (p *pass) work(ctx context.Context) {
 	if len(due) == 0 {
 		return
 	}
-	ctx, stop := context.WithCancel(ctx)
+	feeding, stop := context.WithCancel(ctx)
 	defer stop()
 	todo, results := make(chan *candidate), make(chan outcome)
 	var workers sync.WaitGroup
@@ -66,7 +67,7 @@ func (p *pass) work(ctx context.Context) {
 		for _, c := range due {
 			select {
 			case todo <- c:
-			case <-ctx.Done():
+			case <-feeding.Done():
 				return
 			}
 		}
@@ -112,7 +113,7 @@ func (p *pass) apply(r outcome) {
 		p.metrics.retries.Inc()
 	default: // it waits
 		c.err, c.tries = nil, 0
-		c.notBefore = now.Add(max(p.o.Quiet, firstRetry))
+		c.notBefore = now.Add(max(r.pause, p.o.Quiet))
 	}
 }
 
@@ -183,7 +184,7 @@ func (p *pass) judge(ctx context.Context, d *directory, c *candidate) Verdict {
 // patiently waits for what may still come right.
 func (p *pass) patiently(c *candidate, v Verdict) Verdict {
 	if p.now().Sub(c.since) < p.o.Patience {
-		return Wait()
+		return Wait(p.now().Sub(c.since) / waitShare)
 	}
 	return v
 }
@@ -214,7 +215,7 @@ func (p *pass) carryOut(d *directory, c *candidate, v Verdict) outcome {
 	case retry:
 		return outcome{candidate: c, err: v.err}
 	}
-	return outcome{candidate: c}
+	return outcome{candidate: c, pause: v.pause}
 }
 
 // leave has a file leave the folder.

@@ -76,7 +76,7 @@ func New(o Options, h Handler) (*Watcher, error) {
 		return nil, err
 	}
 	return &Watcher{
-		o: o, handle: h, now: time.Now, hints: newHints(), metrics: o.Metrics.of(o.Name),
+		o: o, handle: h, now: time.Now, hints: newHints(), metrics: o.Metrics.of(o.Name, o.Codes),
 		candidates: map[string]*candidate{}, most: maxCandidates,
 		status: Status{Name: o.Name, Folder: o.Folder},
 	}, nil

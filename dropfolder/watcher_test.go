@@ -400,7 +400,7 @@ func TestWaitEndsWithTheFilesChange(t *testing.T) {
 		if f.Unchanged >= time.Minute {
 			return Rejected("half", "half")
 		}
-		return Wait()
+		return Wait(0)
 	}
 	b.write("a", "half")
 	b.write("b", "half")
@@ -557,7 +557,7 @@ func TestSiblings(t *testing.T) {
 	b := newBench(t, Options{})
 	b.answer = func(f *File) Verdict {
 		if strings.HasSuffix(f.Path, ".json") {
-			return Wait()
+			return Wait(0)
 		}
 		for _, bad := range []string{"", ".", "..", "../x", "/etc/passwd", "link.json", "nothing"} {
 			if s, err := f.Sibling(bad); err == nil {
@@ -566,7 +566,7 @@ func TestSiblings(t *testing.T) {
 		}
 		s, err := f.Sibling("a.json")
 		if errors.Is(err, fs.ErrNotExist) {
-			return Wait()
+			return Wait(0)
 		}
 		must(t, err)
 		defer s.Close()

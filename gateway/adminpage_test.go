@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"dcmgate/dropfolder"
 	"dcmgate/forwarder"
 	"dcmgate/upstream"
 	"dcmgate/views"
@@ -81,6 +82,7 @@ func TestPageHasEveryWordInChinese(t *testing.T) {
 	texts := []string{forwarder.StateIdle, forwarder.StateSending, forwarder.StatePaused, forwarder.StateUnreachable, forwarder.StateProbing, forwarder.StateStopped,
 		upstream.StateReady, upstream.StateBusy, upstream.StateClosed, upstream.StateFailing,
 		string(views.StateStarting), string(views.StateRunning), string(views.StateScanning), string(views.StateFailing),
+		dropfolder.StateStarting, dropfolder.StateWatching, dropfolder.StateTrouble,
 		stateNotRunning, stateNotConfigured, "none", "slow", "reject", "full",
 		string(IncidentRejected), string(IncidentRights), string(IncidentStorage), string(IncidentDelivery), string(IncidentDamage), string(IncidentRows)}
 	for _, file := range []string{"admin.html", "adminpage.go", "adminchart.go"} {

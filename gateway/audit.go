@@ -228,17 +228,32 @@ func (a *auditor) stored(origin *spool.Incoming, r *spool.Receipt) {
 	if a == nil {
 		return
 	}
-	t := audit.Transfer{
-		Session: origin.AssociationID, Action: audit.Create, Outcome: audit.Success, Study: r.Instance.StudyInstanceUID,
+	a.log.Count(audit.Transfer{
+		Session: origin.AssociationID, Action: actionOf(r), Outcome: audit.Success, Study: r.Instance.StudyInstanceUID,
 		Source: requestor(entity(origin.CallingAETitle, origin.RemoteAddress)), Destination: a.own, Patient: a.patientOf(&r.Instance),
+	}, r.Instance.SOPClassUID, 1)
+}
+
+// imported counts an instance that came as a file.
+func (a *auditor) imported(d DropFolder, r *spool.Receipt) {
+	if a == nil {
+		return
 	}
+	a.log.Count(audit.Transfer{
+		Session: "drop " + d.Name, Kind: audit.Imported, Action: actionOf(r), Outcome: audit.Success, Study: r.Instance.StudyInstanceUID,
+		Destination: requestor(a.own), Media: "file:" + d.Folder, Patient: a.patientOf(&r.Instance),
+	}, r.Instance.SOPClassUID, 1)
+}
+
+// actionOf is what storing an instance was.
+func actionOf(r *spool.Receipt) audit.Action {
 	switch r.Outcome {
 	case spool.Duplicate:
-		t.Action = audit.Read // PS3.15 A.5.3.7: the receiver holds copies already
+		return audit.Read // PS3.15 A.5.3.7: the receiver holds copies already
 	case spool.NewVersion:
-		t.Action = audit.Update
+		return audit.Update
 	}
-	a.log.Count(t, r.Instance.SOPClassUID, 1)
+	return audit.Create
 }
 
 // notStored counts an instance that came over an association and was refused. Its study may not be known.

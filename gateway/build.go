@@ -200,6 +200,7 @@ func (g *Gateway) status(p *parts) Status {
 		Commitments:  commitmentStatus(p.keeper),
 		Views:        viewsStatus(p.publish),
 		Upstreams:    upstreamStatus(p.upstreams),
+		Drop:         p.drop.status(),
 		Reload:       g.reloads.status(),
 		Notes:        cfg.Notes,
 	}

@@ -33,6 +33,7 @@ type Config struct {
 	Destinations    []Destination
 	Commitment      Commitment
 	Upstreams       []Upstream
+	Drop            []DropFolder
 	Views           []View
 	Rows            Rows
 	Retrieve        Retrieve

@@ -54,6 +54,10 @@ func TestReferenceDestinationHasTheDefaults(t *testing.T) {
 	if err != nil || !reflect.DeepEqual(got.Upstreams, want.Upstreams) {
 		t.Errorf("reference %+v\ndefault   %+v, %v", got.Upstreams, want.Upstreams, err)
 	}
+	want, err = Parse("", []byte("drop: [{name: cd, folder: /srv/dcmgate/drop, calling_ae_title: CDIMPORT}]"))
+	if err != nil || !reflect.DeepEqual(got.Drop, want.Drop) {
+		t.Errorf("reference %+v\ndefault   %+v, %v", got.Drop, want.Drop, err)
+	}
 	if len(got.Peers) != 1 || len(got.Views) != 1 || len(got.Retrieve.Clients) != 1 {
 		t.Errorf("examples missing: %d peers, %d views, %d clients", len(got.Peers), len(got.Views), len(got.Retrieve.Clients))
 	}

@@ -29,6 +29,7 @@ type rawConfig struct {
 	Destinations    []rawDestination `yaml:"destinations"`
 	Commitment      rawCommitment    `yaml:"commitment"`
 	Upstreams       []rawUpstream    `yaml:"upstreams"`
+	Drop            []rawDropFolder  `yaml:"drop"`
 	Views           []rawView        `yaml:"views"`
 	Rows            rawRows          `yaml:"rows"`
 	Retrieve        rawRetrieve      `yaml:"retrieve"`
@@ -217,6 +218,20 @@ type rawUpstreamTimeouts struct {
 	Query       value `yaml:"query" default:"15s"`
 	Move        value `yaml:"move" default:"2m"`
 	Write       value `yaml:"write" default:"1m"`
+}
+
+type rawDropFolder struct {
+	stanza
+	Name           value `yaml:"name"`
+	Folder         value `yaml:"folder"`
+	CallingAETitle value `yaml:"calling_ae_title"`
+	After          value `yaml:"after" default:"delete"`
+	Done           value `yaml:"done"`
+	Rejected       value `yaml:"rejected"`
+	Quiet          value `yaml:"quiet" default:"2s"`
+	Rescan         value `yaml:"rescan" default:"10s"`
+	Patience       value `yaml:"patience" default:"10m"`
+	MaxSize        value `yaml:"max_size" default:"16GiB"`
 }
 
 type rawView struct {

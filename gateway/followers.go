@@ -19,7 +19,7 @@ var followers = []follower{
 	}},
 
 	{keys: []string{"log"}, prepare: (*transition).logging},
-	{keys: []string{"spool.quota", "spool.min_free", "spool.retention", "spool.keep_unrouted", "dicom.max_associations"}, prepare: (*transition).spool},
+	{keys: []string{"spool.quota", "spool.min_free", "spool.retention", "spool.keep_unrouted", "dicom.max_associations", "drop"}, prepare: (*transition).spool},
 	{keys: []string{"ae_title", "dicom.timeouts", "peers"}, prepare: (*transition).calledPeers},
 	{keys: []string{"ae_title", "commitment"}, prepare: (*transition).keeper},
 	{keys: []string{"ae_title", "dicom.accept", "dicom.check_called_ae", "dicom.window", "dicom.sop_classes", "dicom.transfer_syntaxes",
@@ -29,6 +29,7 @@ var followers = []follower{
 
 	{keys: []string{"peers", "destinations"}, prepare: (*transition).audited},
 	{keys: []string{"audit"}, keep: func(new, running *Config) { new.Audit = running.Audit }},
+	{keys: []string{"ae_title", "drop"}, prepare: (*transition).dropFolders},
 
 	// TODO
 	{keys: []string{"institution", "http", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "dicom.listen", "dicom.tls.listen", "destinations", "upstreams", "views", "rows", "retrieve"}, keep: func(new, running *Config) {
@@ -66,7 +67,7 @@ func (t *transition) logging() error {
 func (t *transition) spool() error {
 	t.then(func() {
 		t.parts.spool.SetLimits(spoolLimits(&t.new.Config))
-		t.parts.spool.SetMaxWriters(maxWriters(t.new.DICOM))
+		t.parts.spool.SetMaxWriters(maxWriters(&t.new.Config))
 	})
 	return nil
 }
@@ -85,6 +86,12 @@ func (t *transition) receivePolicy() error {
 	p := newPolicy(&t.new.Config)
 	t.then(func() { t.parts.receive.use(p) })
 	return nil
+}
+
+func (t *transition) dropFolders() error {
+	others, err := t.parts.drop.prepare(&t.new.Config)
+	t.then(func() { t.parts.drop.use(others) })
+	return err
 }
 
 func (t *transition) associationLimits() error {

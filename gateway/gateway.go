@@ -116,6 +116,7 @@ type parts struct {
 	history   history
 	keeper    *commitment.Keeper
 	dicom     *dimse.Server
+	drop      *dropFolders
 	restorer  *restore.Restorer   // nil if there is no cloud to restore from
 	fetch     *restore.Background // for clients of interface 203; nil if nobody is asked for them
 	links     *web.LinkState      // nil if nothing is served to the standard's clients
@@ -209,6 +210,9 @@ func (g *Gateway) open() (_ *parts, err error) {
 	p.keeper = g.newKeeper(s, p)
 	p.receive.keeper = p.keeper
 	if p.dicom, err = g.newServer(s, p.receive); err != nil {
+		return nil, err
+	}
+	if p.drop, err = g.newDropFolders(s, p); err != nil {
 		return nil, err
 	}
 	p.restorer = newRestorer(s.Config, s.cloud, p.spool, p.audit, g.log, g.registry)
@@ -331,6 +335,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 
 	group.Go(func() error { return p.keeper.Run(backstage) })
 
+	p.drop.start()
 	if p.listeners.plain != nil {
 		group.Go(func() error { return p.dicom.Serve(p.listeners.plain) })
 	}
@@ -381,6 +386,7 @@ func (g *Gateway) stop(p *parts) error {
 	deadline, cancel := context.WithDeadline(context.Background(), begun.Add(g.settings().ShutdownTimeout))
 	defer cancel()
 
+	p.drop.stop() // files stay until the next start
 	// Deliveries that are under way keep a share of the time for themselves.
 	receiving, cancelReceiving := context.WithDeadline(deadline, begun.Add(g.settings().ShutdownTimeout-g.settings().grace()))
 	defer cancelReceiving()
@@ -403,6 +409,7 @@ func (g *Gateway) stop(p *parts) error {
 	if p.fetch != nil {
 		p.fetch.Close()
 	}
+	p.drop.wait()
 	err := p.group.Wait()
 	removeControl(g.settings().DataDir)
 	// The spool is closed however long that takes: it is what must not end in

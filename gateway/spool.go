@@ -12,8 +12,10 @@ import (
 )
 
 // maxWriters is how many instances can be in reception at once: one for each
-// association of both listeners, and the overlapping ones.
-func maxWriters(d DICOM) int { return 2*d.MaxAssociations + overlapping }
+// association of both listeners, the overlapping ones, and those of drop folders.
+func maxWriters(cfg *Config) int {
+	return 2*cfg.DICOM.MaxAssociations + overlapping + dropWorkers*len(cfg.Drop)
+}
 
 // spoolLimits are those of the spool's settings that can change.
 func spoolLimits(cfg *Config) spool.Limits {
@@ -29,7 +31,7 @@ func spoolOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer) 
 		Retention:    cfg.Spool.Retention,
 		KeepUnrouted: cfg.Spool.KeepUnrouted,
 		SegmentSize:  cfg.Spool.SegmentSize,
-		MaxWriters:   maxWriters(cfg.DICOM),
+		MaxWriters:   maxWriters(&cfg),
 		Logger:       log,
 		Registerer:   registry,
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"dcmgate/dropfolder"
 	"dcmgate/forwarder"
 	"dcmgate/spool"
 	"dcmgate/views"
@@ -29,6 +30,7 @@ type Status struct {
 	Commitments  []CommitmentStatus  `json:"commitments,omitempty"` // reports that wait
 	Views        []views.Status      `json:"views"`
 	Upstreams    []UpstreamStatus    `json:"upstreams,omitempty"`
+	Drop         []dropfolder.Status `json:"drop,omitempty"`
 	Activity     ActivityStatus      `json:"activity"`
 	Incidents    []Incident          `json:"incidents,omitempty"` // those that wait for a person, then the last of others
 	Notes        []string            `json:"notes,omitempty"`

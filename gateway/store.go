@@ -148,15 +148,21 @@ func (s *storage) receive(ctx context.Context, rq *dimse.Request, bytes *int64) 
 	if err != nil {
 		return s.failed(in, "commit failed", err)
 	}
-	if receipt.Outcome == spool.NewVersion {
-		s.trouble.caution(s.log, "new version", "other content under known UIDs; both versions are kept and sent", "sop_instance_uid", printable(in.SOPInstanceUID))
-	}
-	if s.queries != nil {
-		s.queries.Arrived(receipt.Instance.StudyInstanceUID, receipt.Instance.SeriesInstanceUID, receipt.Instance.SOPInstanceUID)
-	}
+	s.committed(s.log, &receipt)
 	s.audit.stored(&in, &receipt)
-	s.log.Debug("instance stored", "outcome", receipt.Outcome.String(), "sop_instance_uid", printable(in.SOPInstanceUID))
 	return dimse.StatusSuccess, ""
+}
+
+// committed tells those who want to know of an instance that was stored, whichever way it came.
+func (r *receiver) committed(log *slog.Logger, receipt *spool.Receipt) {
+	in := &receipt.Instance
+	if receipt.Outcome == spool.NewVersion {
+		r.trouble.caution(log, "new version", "other content under known UIDs; both versions are kept and sent", "sop_instance_uid", printable(in.SOPInstanceUID))
+	}
+	if r.queries != nil {
+		r.queries.Arrived(in.StudyInstanceUID, in.SeriesInstanceUID, in.SOPInstanceUID)
+	}
+	log.Debug("instance stored", "outcome", receipt.Outcome.String(), "sop_instance_uid", printable(in.SOPInstanceUID))
 }
 
 // incoming completes the association's part with the command's. Identifiers

@@ -88,7 +88,7 @@ func (w *fakeWriter) Commit(jobs []spool.JobSpec) (spool.Receipt, error) {
 	defer w.intake.mu.Unlock()
 	w.instance.jobs = jobs
 	w.intake.stored = append(w.intake.stored, w.instance)
-	return spool.Receipt{Outcome: w.intake.outcome}, nil
+	return spool.Receipt{Outcome: w.intake.outcome, Instance: spool.Instance{SOPInstanceUID: w.instance.in.SOPInstanceUID}}, nil
 }
 
 func (w *fakeWriter) Abort() { w.intake.aborted <- struct{}{} }

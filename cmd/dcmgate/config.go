@@ -68,7 +68,7 @@ func checkConfig(out io.Writer, file string, asJSON bool) error {
 	if err == nil {
 		var notes []string
 		notes, err = cfg.CheckFiles()
-		cfg.Notes = append(cfg.Notes, notes...)
+		cfg.Notes = append(append(cfg.Notes, notes...), cfg.DropNotes()...)
 	}
 	if asJSON {
 		report := configReport{File: file, Valid: err == nil, Notes: append([]string{}, cfg.Notes...), Errors: mistakes(err)}

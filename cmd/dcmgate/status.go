@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dcmgate/dropfolder"
 	"dcmgate/gateway"
 	"dcmgate/views"
 )
@@ -85,6 +86,12 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 			return err
 		}
 	}
+	if len(s.Drop) > 0 {
+		fmt.Fprintln(out)
+		if err := table(out, dropRows(s.Drop)); err != nil {
+			return err
+		}
+	}
 	for _, d := range s.Destinations {
 		if d.LastError != "" {
 			fmt.Fprintf(out, "%s: last failure %s ago: %s\n", d.Name, ageText(now, d.LastErrorAt), d.LastError)
@@ -109,6 +116,14 @@ func printStatus(out io.Writer, s gateway.Status, now time.Time) error {
 	}
 	for _, key := range s.Reload.NeedsRestart {
 		fmt.Fprintf(out, "needs a restart: %s\n", key)
+	}
+	for _, d := range s.Drop {
+		if d.Trouble != "" {
+			fmt.Fprintf(out, "%s: in trouble for %s: %s\n", d.Name, ageText(now, d.Since), d.Trouble)
+		}
+		if d.Unwatched != "" {
+			fmt.Fprintf(out, "%s: %s\n", d.Name, d.Unwatched)
+		}
 	}
 	for _, n := range s.Notes {
 		fmt.Fprintf(out, "note: %s\n", n)
@@ -209,6 +224,16 @@ func viewRows(list []views.Status) [][]string {
 	rows := [][]string{{"ROWS IN", "DATABASE", "STATE", "BEHIND", "LACKING"}}
 	for _, v := range list {
 		rows = append(rows, []string{v.Name, v.Database, string(v.State), strconv.FormatUint(v.Behind, 10), number(v.RowsLacking())})
+	}
+	return rows
+}
+
+func dropRows(list []dropfolder.Status) [][]string {
+	rows := [][]string{{"DROP FOLDER", "STATE", "WAITING", "OLDEST", "TAKEN", "MOVED ASIDE", "THERE STILL"}}
+	for _, d := range list {
+		rows = append(rows, []string{
+			d.Name, d.State, strconv.Itoa(d.Waiting), d.Oldest.Round(time.Second).String(), number(d.Taken), number(d.Aside), strconv.Itoa(d.Rejected),
+		})
 	}
 	return rows
 }

@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"dcmgate/dicom"
+	"dcmgate/dropfolder"
+	"dcmgate/spool"
+)
+
+// dropFolders are the drop folders that are watched. A reload ends those that are no longer as configured and begins others.
+type dropFolders struct {
+	build   func(d watchedAs) (*dropfolder.Watcher, error)
+	metrics *dropfolder.Metrics
+
+	mu      sync.Mutex
+	folders []*watchedFolder
+	started bool
+	running sync.WaitGroup
+}
+
+// watchedAs is all that a watcher is made of.
+type watchedAs struct {
+	DropFolder
+	called string // AE title
+}
+
+type watchedFolder struct {
+	as      watchedAs
+	watcher *dropfolder.Watcher
+	stop    context.CancelFunc // nil before it has begun
+	ended   chan struct{}
+}
+
+func (g *Gateway) newDropFolders(s *settings, p *parts) (*dropFolders, error) {
+	f := &dropFolders{metrics: dropfolder.NewMetrics(g.registry)}
+	f.build = func(d watchedAs) (*dropfolder.Watcher, error) {
+		instances := dropfolder.NewInstances(dropfolder.InstanceOptions{
+			Store: p.spool, Folder: d.Name, CallingAETitle: d.CallingAETitle, CalledAETitle: d.called, Patience: d.Patience,
+			Accepts: func(class, ts dicom.UID) bool { return p.receive.policy.Load().contexts.accepts(class, ts) },
+			Jobs:    func() []spool.JobSpec { return p.receive.policy.Load().jobs(spool.PriorityMedium) },
+			Stored: func(r spool.Receipt) {
+				p.receive.committed(g.log, &r)
+				p.receive.audit.imported(d.DropFolder, &r)
+			},
+		})
+		o := dropfolder.Options{
+			Name: d.Name, Folder: d.Folder, Rejected: d.Rejected, Quiet: d.Quiet, Rescan: d.Rescan, Patience: d.Patience, MaxSize: d.MaxSize,
+			Workers: dropWorkers, Codes: dropfolder.InstanceCodes, Logger: g.log, Metrics: f.metrics,
+		}
+		if d.Keep {
+			if o.Done = d.Done; o.Done == "" {
+				o.Done = filepath.Join(d.Folder, dropfolder.DoneFolder)
+			}
+		}
+		return dropfolder.New(o, instances.Take)
+	}
+	var err error
+	f.folders, err = f.prepare(&s.Config)
+	return f, err
+}
+
+// prepare makes the watchers for a configuration; those that stay as they are go on.
+func (f *dropFolders) prepare(cfg *Config) (list []*watchedFolder, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, d := range cfg.Drop {
+		as := watchedAs{d, cfg.AETitle}
+		if i := slices.IndexFunc(f.folders, func(w *watchedFolder) bool { return w.as == as }); i >= 0 {
+			list = append(list, f.folders[i])
+			continue
+		}
+		w, err := f.build(as)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, &watchedFolder{as: as, watcher: w, ended: make(chan struct{})})
+	}
+	return list, nil
+}
+
+// use has these watched in place of those before. It does not wait for files under way; new watchers do.
+func (f *dropFolders) use(list []*watchedFolder) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var ending []*watchedFolder
+	for _, w := range f.folders {
+		if !slices.Contains(list, w) && w.stop != nil {
+			w.stop()
+			ending = append(ending, w)
+		}
+		if !slices.ContainsFunc(list, func(o *watchedFolder) bool { return o.as.Name == w.as.Name }) {
+			f.metrics.Forget(w.as.Name)
+		}
+	}
+	f.folders = list
+	f.begin(ending)
+}
+
+// start begins to watch.
+func (f *dropFolders) start() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.started = true
+	f.begin(nil)
+}
+
+// begin runs what does not run yet, once others have ended.
+func (f *dropFolders) begin(after []*watchedFolder) {
+	for _, w := range f.folders {
+		if !f.started || w.stop != nil {
+			continue
+		}
+		var ctx context.Context
+		ctx, w.stop = context.WithCancel(context.Background())
+		f.running.Go(func() {
+			defer close(w.ended)
+			for _, o := range after {
+				<-o.ended
+			}
+			_ = w.watcher.Run(ctx) // which has no error
+		})
+	}
+}
+
+// stop has all watchers end; wait waits until they have.
+func (f *dropFolders) stop() { f.use(nil) }
+func (f *dropFolders) wait() { f.running.Wait() }
+
+func (f *dropFolders) status() (list []dropfolder.Status) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, w := range f.folders {
+		list = append(list, w.watcher.Status())
+	}
+	return list
+}
+
+// accepts tells whether instances of a SOP class in a transfer syntax are taken at all.
+func (c *contexts) accepts(class, transferSyntax dicom.UID) bool {
+	return c.storage(class) && c.known[transferSyntax]
+}

@@ -59,16 +59,23 @@ func IsRunning(ctx context.Context, dataDir string) bool {
 // directory of cfg or, if none is, of its spool, which then is locked until
 // close is called.
 func Connect(ctx context.Context, cfg Config) (op Operator, close func() error, err error) {
-	conn, err := dialControl(ctx, cfg.DataDir)
-	if err == nil {
-		conn.Close()
-		c := newClient(cfg.DataDir)
-		return c, c.close, nil
+	op, close, err = ConnectRunning(ctx, cfg)
+	if isNotRunning(err) {
+		return openOffline(cfg)
 	}
-	if !isNotRunning(err) {
+	return op, close, err
+}
+
+// ConnectRunning returns the operator of the gateway that is running on the data
+// directory of cfg, and fails if none is or this user may not ask it.
+func ConnectRunning(ctx context.Context, cfg Config) (op Operator, close func() error, err error) {
+	conn, err := dialControl(ctx, cfg.DataDir)
+	if err != nil {
 		return nil, nil, fmt.Errorf("connect to the running gateway: %w", err)
 	}
-	return openOffline(cfg)
+	conn.Close()
+	c := newClient(cfg.DataDir)
+	return c, c.close, nil
 }
 
 // isNotRunning tells whether connecting to the control socket failed because

@@ -70,8 +70,8 @@ func (v *validator) cloud(raw *rawCloud, in Institution) Cloud {
 	return c
 }
 
-// client makes the client of the platform; nil if there is none.
-func (c Cloud) client() (*cloud.Client, error) {
+// Client makes the client of the platform, reading the secrets; nil if there is none.
+func (c Cloud) Client() (*cloud.Client, error) {
 	if c.URL == "" {
 		return nil, nil
 	}

@@ -71,7 +71,7 @@ func loadSecurity(cfg *Config) (s security, errs []error) {
 	note(err)
 	s.clients, err = cfg.Retrieve.load()
 	note(err)
-	s.cloud, err = cfg.Retrieve.Cloud.client()
+	s.cloud, err = cfg.Retrieve.Cloud.Client()
 	note(err)
 	s.syslog, err = cfg.Audit.Syslog.load()
 	note(err)

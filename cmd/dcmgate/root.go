@@ -82,6 +82,7 @@ func newRoot(started *bool) *cobra.Command {
 		newViews(),
 		newVerify(),
 		newBench(),
+		newDoctor(),
 		newRestore(),
 		newLinks(),
 		newAudit(),

@@ -64,7 +64,7 @@ func Run(ctx context.Context, o Options) (_ *Report, err error) {
 	}
 	defer func() { err = errors.Join(err, r.folder.remove()) }()
 	report := &Report{Version: o.Version, Started: r.begun.UTC().Truncate(time.Second)}
-	if report.Machine, err = r.machine(ctx); err != nil {
+	if report.Machine, err = r.describe(ctx); err != nil {
 		return nil, err
 	}
 	for _, size := range o.Sizes {

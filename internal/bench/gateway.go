@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"dcmgate/gateway"
+	"dcmgate/internal/machine"
 )
 
 const (
@@ -118,7 +119,9 @@ func (g *gate) kill() error {
 	return nil
 }
 
-func (g *gate) processorTime() (time.Duration, error) { return ProcessorTime(g.process.Process.Pid) }
+func (g *gate) processorTime() (time.Duration, error) {
+	return machine.ProcessorTime(g.process.Process.Pid)
+}
 
 // usage is what the gateway has used, of processor time since that was before, while so many bytes passed.
 func (g *gate) usage(before time.Duration, n int64) (*Usage, error) {
@@ -126,7 +129,7 @@ func (g *gate) usage(before time.Duration, n int64) (*Usage, error) {
 	if err != nil {
 		return nil, err
 	}
-	peak, err := PeakMemory(g.process.Process.Pid)
+	peak, err := machine.PeakMemory(g.process.Process.Pid)
 	if err != nil {
 		return nil, err
 	}

@@ -15,16 +15,18 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+
+	"dcmgate/internal/machine"
 )
 
-// machine fills in what no case depends on.
-func (r *run) machine(ctx context.Context) (m Machine, err error) {
-	m = Machine{Platform: runtime.GOOS + "/" + runtime.GOARCH, Processors: runtime.NumCPU(), Dir: r.o.Dir}
-	m.FileSystem, m.InMemory = fileSystem(r.o.Dir)
-	var s unix.Sysinfo_t
-	if err := unix.Sysinfo(&s); err == nil {
-		m.MemoryBytes = int64(s.Totalram) * int64(s.Unit)
+// describe fills in what no case depends on.
+func (r *run) describe(ctx context.Context) (m Machine, err error) {
+	disk, err := machine.FileSystemOf(r.o.Dir)
+	if err != nil {
+		return m, err
 	}
+	m = Machine{Platform: runtime.GOOS + "/" + runtime.GOARCH, Processors: runtime.NumCPU(), MemoryBytes: machine.Memory(),
+		Dir: r.o.Dir, FileSystem: disk.Name, InMemory: disk.InMemory}
 	m.DigestMBPerSecond = digestRate(r.o.Duration / 4)
 	m.LoopbackMBPerSecond, err = loopbackRate(ctx, r.o.Duration/4)
 	return m, err

@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"dcmgate/internal/archive"
-	"dcmgate/internal/bench"
 	"dcmgate/internal/load"
+	"dcmgate/internal/machine"
 	"dcmgate/internal/peertest"
 	"dcmgate/internal/synth"
 )
@@ -77,7 +77,7 @@ var receivers = []struct {
 // cpu returns the processor time that a process and its ended children have used.
 func cpu(b *testing.B, pid int) time.Duration {
 	b.Helper()
-	used, err := bench.ProcessorTime(pid)
+	used, err := machine.ProcessorTime(pid)
 	if err != nil {
 		b.Fatal(err)
 	}

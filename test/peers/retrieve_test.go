@@ -13,8 +13,8 @@ import (
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/internal/archive"
-	"dcmgate/internal/bench"
 	"dcmgate/internal/load"
+	"dcmgate/internal/machine"
 	"dcmgate/internal/peertest"
 	"dcmgate/internal/synth"
 	"dcmgate/pdu"
@@ -100,7 +100,7 @@ func (r *retriever) run(b *testing.B, study string, size int) {
 	b.ReportMetric(rate, "instances/s")
 	b.ReportMetric(rate*float64(size)/1e6, "MB/s")
 	b.ReportMetric(used.Seconds()/(retrievedTimes*retrievedInstances*float64(size)/1e9), "CPU-s/GB")
-	peak, err := bench.PeakMemory(r.peer.PID())
+	peak, err := machine.PeakMemory(r.peer.PID())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,0 +1,2 @@
+// Package machine asks Linux about the machine: file systems, and what processes use.
+package machine

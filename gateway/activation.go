@@ -22,6 +22,9 @@ var socketNames = map[string]string{
 // listenAt opens the listener of a setting, or takes the one that systemd has
 // passed for it.
 func (g *Gateway) listenAt(key, address string) (net.Listener, error) {
+	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
+		return listenUnix(path)
+	}
 	if address != ListenPassed {
 		l, err := net.Listen("tcp", address)
 		if err != nil {

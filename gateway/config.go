@@ -105,7 +105,13 @@ type ServerTLS struct {
 }
 
 // HTTP configures the listener for people and scrapers.
-type HTTP struct{ Listen string }
+type HTTP struct {
+	Listen     string    // HOST:PORT, unix:PATH, ListenPassed, "" for none
+	Token      Secret    // without it only this machine is let in
+	OpenChecks bool      // /healthz and /readyz need no token
+	Hosts      []string  // names that it is asked by beside its own, in lower case
+	TLS        PublicTLS // none on a Unix socket
+}
 
 // Public configures the listener for the standard's clients.
 type Public struct {

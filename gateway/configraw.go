@@ -86,7 +86,11 @@ type rawServerTLS struct {
 
 type rawHTTP struct {
 	stanza
-	Listen value `yaml:"listen" default:"127.0.0.1:8080"`
+	Listen     value        `yaml:"listen" default:"127.0.0.1:8080"`
+	Token      value        `yaml:"token" file:"secret"`
+	OpenChecks value        `yaml:"open_checks" default:"false"`
+	Hosts      []value      `yaml:"hosts"`
+	TLS        rawPublicTLS `yaml:"tls"`
 }
 
 type rawPublic struct {

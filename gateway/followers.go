@@ -25,17 +25,18 @@ var followers = []follower{
 	{keys: []string{"ae_title", "dicom.accept", "dicom.check_called_ae", "dicom.window", "dicom.sop_classes", "dicom.transfer_syntaxes",
 		"peers", "destinations", "upstreams"}, prepare: (*transition).receivePolicy},
 	{keys: []string{"dicom.max_associations", "dicom.max_per_address", "dicom.max_pdu", "dicom.timeouts"}, prepare: (*transition).associationLimits},
-	{keys: []string{"dicom.tls.cert", "dicom.tls.key", "dicom.tls.client_ca", "public.tls", "shutdown_timeout"}, prepare: (*transition).lookedUp},
+	{keys: []string{"dicom.tls.cert", "dicom.tls.key", "dicom.tls.client_ca", "public.tls", "shutdown_timeout",
+		"http.token", "http.open_checks", "http.hosts", "http.tls"}, prepare: (*transition).lookedUp},
 
 	{keys: []string{"peers", "destinations"}, prepare: (*transition).audited},
 	{keys: []string{"audit"}, keep: func(new, running *Config) { new.Audit = running.Audit }},
 	{keys: []string{"ae_title", "drop"}, prepare: (*transition).dropFolders},
 
 	// TODO
-	{keys: []string{"institution", "http", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "dicom.listen", "dicom.tls.listen", "destinations", "upstreams", "views", "rows", "retrieve"}, keep: func(new, running *Config) {
+	{keys: []string{"institution", "http.listen", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "dicom.listen", "dicom.tls.listen", "destinations", "upstreams", "views", "rows", "retrieve"}, keep: func(new, running *Config) {
 		t := new.Public.TLS
 		defer func() { new.Public.TLS = t }()
-		new.Institution, new.HTTP, new.Public, new.Destinations, new.Upstreams, new.Views, new.Rows, new.Retrieve = running.Institution, running.HTTP, running.Public, running.Destinations, running.Upstreams, running.Views, running.Rows, running.Retrieve
+		new.Institution, new.HTTP.Listen, new.Public, new.Destinations, new.Upstreams, new.Views, new.Rows, new.Retrieve = running.Institution, running.HTTP.Listen, running.Public, running.Destinations, running.Upstreams, running.Views, running.Rows, running.Retrieve
 		new.DICOM.Listen, new.DICOM.TLS.Listen = running.DICOM.Listen, running.DICOM.TLS.Listen
 	}},
 }

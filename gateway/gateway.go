@@ -310,8 +310,8 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 	p.control.WriteTimeout = 0 // a change of a million jobs takes its time, and only the owner can ask for it
 	group.Go(func() error { return serveHTTP(p.control, p.listeners.control) })
 	if p.listeners.admin != nil {
-		p.admin = newHTTPServer(backstage, g.admin(p).handler(), g.log)
-		group.Go(func() error { return serveHTTP(p.admin, p.listeners.admin) })
+		p.admin = newHTTPServer(backstage, g.guard(p, g.admin(p).handler()), g.log)
+		group.Go(func() error { return serveHTTP(p.admin, g.adminListener(p)) })
 	}
 	if p.listeners.public != nil {
 		g.startPublic(backstage, g.settings(), p)
@@ -439,6 +439,9 @@ func (g *Gateway) setRunning(p *parts) {
 func addressOf(l net.Listener) string {
 	if l == nil {
 		return ""
+	}
+	if l.Addr().Network() == "unix" {
+		return unixPrefix + l.Addr().String()
 	}
 	return l.Addr().String()
 }

@@ -31,15 +31,20 @@ func (v *validator) public(raw *rawPublic) Public {
 			RequestsPerClient:     v.whole(raw.RequestsPerClient, 1, 1_000_000),
 		},
 		WriteTimeout: v.duration(raw.WriteTimeout, time.Second, time.Hour),
-		TLS:          PublicTLS{Cert: v.text(raw.TLS.Cert, 4096), ClientCA: v.text(raw.TLS.ClientCA, 4096)},
-	}
-	if raw.TLS.Key.Set {
-		p.TLS.Key = v.keyFile(raw.TLS.Key)
-	}
-	if (p.TLS.Cert == "") != (p.TLS.Key == Secret{}) || p.TLS.Cert == "" && p.TLS.ClientCA != "" {
-		v.fail(raw.TLS.at, "cert and key are needed to serve with TLS")
+		TLS:          v.publicTLS(&raw.TLS),
 	}
 	return p
+}
+
+func (v *validator) publicTLS(raw *rawPublicTLS) PublicTLS {
+	t := PublicTLS{Cert: v.text(raw.Cert, 4096), ClientCA: v.text(raw.ClientCA, 4096)}
+	if raw.Key.Set {
+		t.Key = v.keyFile(raw.Key)
+	}
+	if (t.Cert == "") != (t.Key == Secret{}) || t.Cert == "" && t.ClientCA != "" {
+		v.fail(raw.at, "cert and key are needed to serve with TLS")
+	}
+	return t
 }
 
 // parseBaseURL takes the beginning of addresses as clients see them.
@@ -208,7 +213,7 @@ func (g *Gateway) startPublic(ctx context.Context, s *settings, p *parts) {
 	if s.sharesListener() {
 		mux := http.NewServeMux()
 		mux.Handle("/Viewer/", handler)
-		mux.Handle("/", g.admin(p).handler())
+		mux.Handle("/", g.guard(p, g.admin(p).handler()))
 		handler = mux
 	}
 	p.public = newHTTPServer(ctx, handler, g.log)

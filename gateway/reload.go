@@ -120,6 +120,9 @@ func (t *transition) retain() {
 	if !t.taken.touch("public.tls") {
 		t.new.public = t.old.public
 	}
+	if !t.taken.touch("http.tls") {
+		t.new.admin = t.old.admin
+	}
 }
 
 func (g *Gateway) logReload(cause string, done Reloaded, err error) {

@@ -24,6 +24,8 @@ type security struct {
 	upstreams    map[string]*tls.Config // likewise
 	peers        map[string]*tls.Config // by AE title; likewise
 	public       *tls.Config            // nil for plain HTTP
+	admin        *tls.Config            // likewise, of http.listen
+	token        adminToken             // zero without one
 	clients      []cloud.Key            // of interface 203
 	cloud        *cloud.Client          // nil if there is none
 	syslog       *tls.Config            // nil without a server for the audit trail, or without TLS
@@ -67,7 +69,11 @@ func loadSecurity(cfg *Config) (s security, errs []error) {
 	var err error
 	s.server, err = cfg.DICOM.TLS.load(cfg.Peers)
 	note(err)
-	s.public, err = cfg.Public.TLS.load()
+	s.public, err = cfg.Public.TLS.load("public.tls")
+	note(err)
+	s.admin, err = cfg.HTTP.TLS.load("http.tls")
+	note(err)
+	s.token, err = cfg.HTTP.loadToken()
 	note(err)
 	s.clients, err = cfg.Retrieve.load()
 	note(err)

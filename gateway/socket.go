@@ -2,10 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 )
 
 // socketName is the control socket's name in the data directory.
@@ -76,3 +79,20 @@ func removeControl(dir string) {
 	// A socket that stays is replaced at the next start.
 	_ = os.Remove(filepath.Join(dir, socketName))
 }
+
+// removeStale removes a Unix socket that nobody listens on any more.
+func removeStale(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().Type() != fs.ModeSocket {
+		return false
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+		return false
+	}
+	return errors.Is(err, syscall.ECONNREFUSED) && os.Remove(path) == nil
+}
+
+// allowGroup lets the owner's group use a socket, and nobody else.
+func allowGroup(path string) error { return os.Chmod(path, 0o660) }

@@ -26,12 +26,13 @@ func (t ServerTLS) load(peers []Peer) (*tls.Config, error) {
 	return c, err
 }
 
-// load returns the TLS configuration of the public listener; nil for plain HTTP.
-func (t PublicTLS) load() (*tls.Config, error) {
+// load returns the TLS configuration of a listener for HTTP, whose stanza the
+// error names; nil for plain HTTP.
+func (t PublicTLS) load(stanza string) (*tls.Config, error) {
 	if t.Cert == "" {
 		return nil, nil
 	}
-	return serverTLS("public.tls", t.Cert, t.Key, t.ClientCA)
+	return serverTLS(stanza, t.Cert, t.Key, t.ClientCA)
 }
 
 // serverTLS is the TLS configuration of a listener, whose stanza the error names.

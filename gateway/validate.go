@@ -120,7 +120,7 @@ func (v *validator) config(raw *rawConfig) Config {
 		DataDir:         v.text(raw.DataDir, 4096),
 		Institution:     v.institution(&raw.Institution),
 		DICOM:           v.dicom(&raw.DICOM),
-		HTTP:            HTTP{Listen: parsed(v, raw.HTTP.Listen, parseListen)},
+		HTTP:            v.http(&raw.HTTP),
 		Public:          v.public(&raw.Public),
 		Spool:           v.spool(&raw.Spool),
 		Views:           v.views(raw.Views),
@@ -145,6 +145,7 @@ func (v *validator) config(raw *rawConfig) Config {
 	cfg.Retrieve.Cloud = v.cloud(&raw.Retrieve.Cloud, cfg.Institution)
 	v.served(&cfg, raw)
 	v.linkedRows(&cfg, &raw.Rows.Files)
+	v.guarded(&cfg, &raw.HTTP)
 	return cfg
 }
 

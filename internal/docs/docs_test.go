@@ -2,6 +2,7 @@
 package docs
 
 import (
+	"errors"
 	"flag"
 	"go/ast"
 	"go/parser"
@@ -14,7 +15,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"unicode"
 
 	"dcmgate/views"
 )
@@ -227,22 +230,51 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 	}
 }
 
-var link = regexp.MustCompile(`\]\(([^)#:]+)(?:#[^)]*)?\)`)
+var link = regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`)
+
+// anchors returns what a page's headings can be linked to by, as GitHub makes it of them.
+func anchors(text string) map[string]bool {
+	found := make(map[string]bool)
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
+		var b strings.Builder
+		for _, r := range strings.ToLower(m[1]) {
+			switch {
+			case r == ' ':
+				b.WriteByte('-')
+			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
+				b.WriteRune(r)
+			}
+		}
+		found[b.String()] = true
+	}
+	return found
+}
 
 func TestLinksLeadSomewhere(t *testing.T) {
-	pages, err := filepath.Glob(filepath.Join(root, "docs", "*.md"))
-	if err != nil {
-		t.Fatal(err)
+	pages := []string{filepath.Join(root, "README.md"), filepath.Join(root, "CHANGELOG.md")}
+	for _, pattern := range []string{"*.md", "*/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, "docs", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
 	}
-	for _, p := range append(pages, filepath.Join(root, "README.md"), filepath.Join(root, "CHANGELOG.md")) {
+	for _, p := range pages {
 		text, err := os.ReadFile(p)
 		if err != nil {
 			t.Error(err)
 			continue
 		}
 		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
-			if _, err := os.Stat(filepath.Join(filepath.Dir(p), m[1])); err != nil {
-				t.Errorf("%s links to %s, which is not there", filepath.Base(p), m[1])
+			to := text
+			if m[1] != "" {
+				if to, err = os.ReadFile(filepath.Join(filepath.Dir(p), m[1])); err != nil && !errors.Is(err, syscall.EISDIR) {
+					t.Errorf("%s links to %s, which is not there", filepath.Base(p), m[1])
+					continue
+				}
+			}
+			if m[2] != "" && !anchors(string(to))[m[2]] {
+				t.Errorf("%s links to %s#%s; no heading there is called so", filepath.Base(p), m[1], m[2])
 			}
 		}
 	}

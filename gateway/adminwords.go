@@ -32,7 +32,7 @@ var chinese = map[string]string{
 	"configuration not taken; the one before stays in force": "新配置未被采用，原配置继续生效",
 	"changed, and in force after a restart":                  "已更改，重启后生效",
 
-	"Drop folders": "投放文件夹", "watching": "监视中", "trouble": "有问题", "taken": "已接收", "moved aside": "已移出", "of these still there": "移出后尚存",
+	"Drop folders": "投放文件夹", "drop folder": "投放文件夹", "watching": "监视中", "trouble": "有问题", "taken": "已接收", "moved aside": "已移出", "of these still there": "移出后尚存",
 
 	"Reports of storage commitment that wait": "待送达的存储承诺报告", "peer": "对端",
 	"Notes on the configuration": "配置提示", "for Prometheus": "供 Prometheus 使用", "On the command line": "命令行",

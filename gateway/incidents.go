@@ -31,6 +31,7 @@ const (
 	IncidentDelivery IncidentKind = "delivery"   // jobs are parked or refused
 	IncidentDamage   IncidentKind = "damaged"    // stored instances
 	IncidentRows     IncidentKind = "rows"       // held back, or lost
+	IncidentDrop     IncidentKind = "drop folder"
 )
 
 // Limits of what is remembered and shown.
@@ -85,6 +86,11 @@ func (n *incidents) recent() []Incident {
 // incidentStatus joins what was noted with what waits for a person: that first.
 func incidentStatus(n *incidents, s *spool.Spool, status *Status) []Incident {
 	list := append(parkedIncidents(s), rowIncidents(status.Views)...)
+	for _, d := range status.Drop {
+		if d.Trouble != "" {
+			list = append(list, Incident{Kind: IncidentDrop, Subject: d.Name, What: d.Trouble, Count: 1, At: d.Since})
+		}
+	}
 	if d := status.Activity.Damaged; d > 0 {
 		list = append(list, Incident{Kind: IncidentDamage, Count: d, What: "stored instances were found to be damaged since the start; run dcmgate verify, which names them, and have them sent again"})
 	}

@@ -120,7 +120,7 @@ func screen(t *trends, columns, lines int) []screenLine {
 	if len(s.Destinations) > 0 {
 		sections = append(sections, destinationSection(t, s, now, columns))
 	}
-	for _, more := range []section{upstreamSection(s), viewSection(s), commitmentSection(s, now), troubleSection(s, now)} {
+	for _, more := range []section{upstreamSection(s), viewSection(s), dropSection(s), commitmentSection(s, now), troubleSection(s, now)} {
 		if len(more) > 0 {
 			sections = append(sections, more)
 		}
@@ -261,6 +261,21 @@ func viewSection(s *gateway.Status) (list section) {
 		line := screenLine{text: fmt.Sprintf("%-14s %-22s %8d %8d", clip(v.Name, 14), clip(string(v.State), 22), v.Behind, v.RowsLacking())}
 		if v.Error != "" {
 			line = screenLine{line.text + "  " + v.Error, alarm}
+		}
+		list = append(list, line)
+	}
+	return list
+}
+
+func dropSection(s *gateway.Status) (list section) {
+	for i := range s.Drop {
+		if i == 0 {
+			list = section{{fmt.Sprintf("%-14s %-22s %8s %8s %8s %11s", "DROP FOLDER", "STATE", "WAITING", "OLDEST", "TAKEN", "MOVED ASIDE"), bold}}
+		}
+		d := &s.Drop[i]
+		line := screenLine{text: fmt.Sprintf("%-14s %-22s %8d %8s %8d %11d", clip(d.Name, 14), d.State, d.Waiting, d.Oldest.Round(time.Second), d.Taken, d.Rejected)}
+		if d.Trouble != "" {
+			line.emphasis = alarm
 		}
 		list = append(list, line)
 	}

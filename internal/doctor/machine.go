@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -170,7 +170,7 @@ func (x *examiner) ports(e *Examined) {
 	for key, address := range map[string]string{
 		"dicom.listen": x.cfg.DICOM.Listen, "dicom.tls.listen": x.cfg.DICOM.TLS.Listen, "http.listen": x.cfg.HTTP.Listen, "public.listen": x.cfg.Public.Listen,
 	} {
-		if address == "" || filepath.IsAbs(address) || !hasPort(address) {
+		if address == "" || strings.HasPrefix(address, "unix:") || !hasPort(address) {
 			continue
 		}
 		l, err := net.Listen("tcp", address)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"dcmgate/dicom"
+	"dcmgate/internal/peertest"
 	"dcmgate/internal/synth"
 	"dcmgate/spool"
 )
@@ -284,5 +285,37 @@ func BenchmarkInstances(bench *testing.B) {
 			}
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "files/s")
 		})
+	}
+}
+
+// Files as DCMTK writes them, in every encoding and without File Meta Information.
+func TestFilesOfDCMTK(t *testing.T) {
+	dcmconv := peertest.Require(t, "dcmconv")
+	b := newInstanceBench(t)
+	source := filepath.Join(t.TempDir(), "source.dcm")
+	o := template.Object(1, 1, 1)
+	must(t, os.WriteFile(source, o.Part10(), 0o644))
+	for i, arguments := range [][]string{{"+te"}, {"+ti"}, {"+tb"}, {"+td"}, {"+te", "-F"}, {"+ti", "-F"}, {"+te", "+p", "512", "16"}} {
+		name := fmt.Sprintf("f%d", i)
+		if out, code := peertest.Run(t, nil, dcmconv, append(arguments, source, b.path(name))...); code != 0 {
+			t.Fatalf("dcmconv %v: %s", arguments, out)
+		}
+		content, err := os.ReadFile(b.path(name))
+		must(t, err)
+		_, header, err := dicom.ReadFileMeta(bytes.NewReader(content))
+		must(t, err)
+		before := len(b.receipts)
+		b.settle()
+		b.has()
+		if len(b.receipts) != before+1 {
+			t.Fatalf("dcmconv %v: not taken", arguments)
+		}
+		found := false
+		for _, data := range b.stored(o.SOPInstanceUID) {
+			found = found || bytes.Equal(data, content[header:])
+		}
+		if !found {
+			t.Errorf("dcmconv %v: no version has the file's bytes", arguments)
+		}
 	}
 }

@@ -17,7 +17,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"unicode"
 
 	"dcmgate/views"
 )
@@ -232,20 +231,11 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 
 var link = regexp.MustCompile(`\]\(([^)#:]*)(?:#([^)]*))?\)`)
 
-// anchors returns what a page's headings can be linked to by, as GitHub makes it of them.
+// anchors returns what the headings of a page are linked to by.
 func anchors(text string) map[string]bool {
 	found := make(map[string]bool)
 	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
-		var b strings.Builder
-		for _, r := range strings.ToLower(m[1]) {
-			switch {
-			case r == ' ':
-				b.WriteByte('-')
-			case r == '-' || r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r):
-				b.WriteRune(r)
-			}
-		}
-		found[b.String()] = true
+		found[anchor(m[1])] = true
 	}
 	return found
 }

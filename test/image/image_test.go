@@ -162,6 +162,7 @@ func (b *built) testFiles(t *testing.T) {
 	want := map[string]string{ // mode, owner
 		"etc/": "755 0", "etc/dcmgate/": "755 0", "etc/ssl/": "755 0", "etc/ssl/certs/": "755 0", "usr/": "755 0", "usr/bin/": "755 0",
 		"etc/dcmgate/dcmgate.yaml": "644 0", "etc/group": "644 0", "etc/passwd": "644 0", "etc/ssl/certs/ca-certificates.crt": "644 0",
+		"usr/share/": "755 0", "usr/share/doc/": "755 0", "usr/share/doc/dcmgate/": "755 0", "usr/share/doc/dcmgate/licences": "644 0",
 		"usr/bin/dcmgate": "755 0", "tmp/": "1777 0", "var/": "755 0", "var/lib/": "755 0", "var/lib/dcmgate/": "700 10001",
 	}
 	var list strings.Builder

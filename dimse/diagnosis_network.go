@@ -26,7 +26,7 @@ var networkTable = []networkRow{
 	{"unreachable", is(syscall.EHOSTUNREACH, syscall.ENETUNREACH, syscall.EHOSTDOWN, syscall.ENETDOWN), passing("unreachable", "the network cannot reach {peer}", "check cabling, routing and VPN")},
 	{"dns", as[*net.DNSError], passing("dns", "{peer}'s host name cannot be resolved", "check the name and the DNS server")},
 	{"certificate", certificate, lasting("certificate", "{peer}'s TLS certificate is not acceptable", "check its validity, name and issuer")},
-	{"tls", anyOf(as[tls.RecordHeaderError], as[tls.AlertError]), lasting("tls", "the TLS handshake failed", "check that both sides use TLS on this port and trust each other's certificate")},
+	{"tls", anyOf(as[tls.RecordHeaderError], as[tls.AlertError], remoteAlert), lasting("tls", "the TLS handshake failed", "check that both sides use TLS on this port and trust each other's certificate")},
 	{"peer aborted", remoteAbort(pdu.AbortSourceServiceUser), passing("abort-user", "{peer} aborted the association", "look into its log at that time")},
 	{"peer's provider aborted", remoteAbort(pdu.AbortSourceServiceProvider), passing("abort-provider", "{peer}'s association service aborted the association", "look into its log at that time")},
 	{"timeout", timeout, passing("timeout", "{peer} did not answer in time", "see to its load and to the network, firewalls included")},
@@ -65,6 +65,13 @@ func anyOf(matchers ...func(error) bool) func(error) bool {
 func certificate(err error) bool {
 	return as[*tls.CertificateVerificationError](err) || as[x509.UnknownAuthorityError](err) ||
 		as[x509.HostnameError](err) || as[x509.CertificateInvalidError](err)
+}
+
+// remoteAlert matches an alert that the peer has sent, such as one that wants a certificate or does not trust ours. With TLS
+// 1.3 it comes when the handshake is complete on this side.
+func remoteAlert(err error) bool {
+	op, ok := errors.AsType[*net.OpError](err)
+	return ok && op.Op == "remote error"
 }
 
 func remoteAbort(source pdu.AbortSource) func(error) bool {

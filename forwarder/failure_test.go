@@ -171,6 +171,7 @@ func TestNetworkTable(t *testing.T) {
 		{"wrong name", x509.HostnameError{Certificate: &x509.Certificate{}}, actTrip, "certificate"},
 		{"not TLS", tls.RecordHeaderError{}, actTrip, "tls"},
 		{"TLS alert", tls.AlertError(40), actTrip, "tls"},
+		{"TLS alert of the peer", &net.OpError{Op: "remote error", Err: errors.New("tls: certificate required")}, actTrip, "tls"},
 		{"something else", errors.New("surprise"), actRetry, "network"},
 	}
 	for _, want := range tests {

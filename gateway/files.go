@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"time"
 )
 
 // contents are the digests of the files that a configuration names, by the path
@@ -165,8 +166,11 @@ func placeIn(v reflect.Value, path string) (place, bool) {
 // joined, each with the line that names the file. What only the gateway's own
 // user can read, or only systemd hands out, is no mistake but a note.
 func (c *Config) CheckFiles() (notes []string, err error) {
-	_, err = loadSettings(*c)
+	s, err := loadSettings(*c)
 	var errs []error
+	if err == nil {
+		notes, errs = s.checkValidity(time.Now())
+	}
 	for _, e := range unjoined(err) {
 		switch {
 		case errors.Is(e, fs.ErrPermission), errors.Is(e, errNoCredentials):

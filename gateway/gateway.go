@@ -82,6 +82,7 @@ func New(cfg Config, o Options) (*Gateway, error) {
 	}
 	g.current.Store(s)
 	g.started = s
+	g.registry.MustRegister(expiryCollector{g.settings})
 	return g, nil
 }
 
@@ -370,6 +371,7 @@ func (g *Gateway) announce(p *parts) {
 			g.log.Warn("listening on every interface", "address", l)
 		}
 	}
+	g.settings().warnOfCertificates(g.log)
 	for _, note := range g.settings().Notes {
 		g.log.Warn("configuration", "note", note)
 	}

@@ -284,7 +284,7 @@ func TestInstrumentsAreDescribedAndBounded(t *testing.T) {
 	bounded := map[string]bool{
 		"destination": true, "state": true, "direction": true, "outcome": true, "how": true, "status": true, "status_class": true,
 		"operation": true, "result": true, "reason": true, "version": true, "go": true, "flag": true, "level": true, "kind": true, "right": true,
-		"association": true, "event": true, "calling_ae": true,
+		"association": true, "event": true, "calling_ae": true, "use": true,
 		"database": true, "view": true, "held": true,
 	}
 	for _, i := range list {

@@ -70,6 +70,7 @@ func (g *Gateway) reload(p *parts) (Reloaded, error) {
 		apply()
 	}
 	g.current.Store(new)
+	new.warnOfCertificates(g.log)
 	done.Changed, done.NeedsRestart, done.Notes = t.taken.words(), difference(g.started, new).under(restartKeys()...).words(), new.Notes
 	return done, nil
 }

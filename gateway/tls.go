@@ -9,9 +9,7 @@ import (
 	"os"
 )
 
-// load loads what the TLS listener needs; nil if there is none. The
-// defaults of crypto/tls for 1.2 and 1.3 are within the BCP 195 profile that
-// PS3.15 B.9 asks for.
+// load loads what the TLS listener needs; nil if there is none.
 //
 // Certificates of clients are verified by client_ca. Without one they are asked
 // for if peers are known by fingerprints, which need nobody to vouch for them.
@@ -42,7 +40,8 @@ func serverTLS(stanza, certFile string, key Secret, clientCA string) (*tls.Confi
 	if err != nil {
 		return nil, &keyError{stanza + ".cert", err}
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{cert}}
+	c := newTLS()
+	c.Certificates = []tls.Certificate{cert}
 	if clientCA != "" {
 		c.ClientAuth = tls.RequireAndVerifyClientCert
 		if c.ClientCAs, err = loadAuthorities(clientCA); err != nil {
@@ -80,7 +79,8 @@ func (t ClientTLS) load(stanza, address string) (*tls.Config, error) {
 	if !t.Enabled {
 		return nil, nil
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: t.ServerName}
+	c := newTLS()
+	c.ServerName = t.ServerName
 	if c.ServerName == "" {
 		c.ServerName, _, _ = net.SplitHostPort(address) // checked when the configuration was
 	}
@@ -112,6 +112,9 @@ func loadKeyPair(certFile string, key Secret) (tls.Certificate, error) {
 	cert, err := tls.X509KeyPair(certPEM, []byte(keyPEM))
 	if err != nil {
 		return cert, fmt.Errorf("%s with the key %s: %w; give a certificate, leaf first, and the private key that belongs to it, both in PEM", certFile, key, err)
+	}
+	if err := checkKey(cert.Leaf); err != nil {
+		return cert, fmt.Errorf("%s: %w; have a certificate made for a longer key", certFile, err)
 	}
 	return cert, nil
 }

@@ -186,7 +186,7 @@ func headSection(t *trends, s *gateway.Status, now time.Time, columns int) secti
 		failed = fmt.Sprintf(" (%d failed)", s.Activity.RequestsFailed)
 	}
 	head = append(head, flow("received", s.Received.Instances), flow("delivered", s.Activity.Delivered), spoolLine(&s.Spool),
-		screenLine{text: fmt.Sprintf("open       %d in, %d out; %d associations rejected, %d instances refused", s.Associations.In, s.Associations.Out, s.Activity.Rejected, s.Received.Refused)},
+		screenLine{text: fmt.Sprintf("open       %d in, %d out; %s rejected, %s refused", s.Associations.In, s.Associations.Out, count(s.Activity.Rejected, "association"), count(s.Received.Refused, "instance"))},
 		screenLine{text: fmt.Sprintf("asked      %d queries, %d retrievals, %d requests over HTTP%s", s.Activity.Queries, s.Activity.Retrievals, s.Activity.Requests, failed)},
 	)
 	if s.Reload.Error != "" {

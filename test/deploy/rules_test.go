@@ -29,7 +29,7 @@ type alertCase struct {
 var alertCases = []alertCase{
 	{"DcmgateDown", []string{`up 0x10`}, "2m", "1m", []string{`up 0 1x10`}, false},
 	{"DcmgateNotReady", []string{`dcmgate_ready 0x10`}, "5m", "4m", []string{`dcmgate_ready 0 0 1x10`}, false},
-	{"DcmgateRestartsOften", []string{`process_start_time_seconds 0+100x70`}, "1h", "", []string{`process_start_time_seconds 0+0x40 100+0x30`}, false},
+	{"DcmgateRestartsOften", []string{`process_start_time_seconds 0+100x7`}, "1h", "", []string{`process_start_time_seconds 0+0x4 100+0x3`}, true},
 	{"DcmgateServicePanicked", []string{`dcmgate_dimse_panics_total 0 1x10`}, "5m", "", []string{`dcmgate_dimse_panics_total 1x10`}, false},
 	{"DcmgateConfigurationNotTaken", []string{`dcmgate_config_valid 0x20`}, "10m", "9m", []string{`dcmgate_config_valid 0x5 1x15`}, false},
 	{"DcmgateTokenRefused", []string{`dcmgate_admin_requests_refused_total{reason="token"} 0+3x20`}, "15m", "5m", []string{`dcmgate_admin_requests_refused_total{reason="host"} 0+9x20`}, false},
@@ -67,7 +67,7 @@ var alertCases = []alertCase{
 		[]string{`dcmgate_jobs_oldest_seconds{destination="c",state="pending"} 3601+60x20`, `dcmgate_destination_rate_limit_bytes_per_second{destination="c"} 0x20`}, false},
 	{"DcmgateBacklogVeryOld", []string{`dcmgate_jobs_oldest_seconds{destination="c",state="pending"} 86401x20`}, "10m", "9m", []string{`dcmgate_jobs_oldest_seconds{destination="c",state="parked"} 86401x20`}, false},
 	{"DcmgateJobsParked", []string{`dcmgate_jobs{destination="c",state="refused"} 1x20`}, "15m", "14m", []string{`dcmgate_jobs{destination="c",state="pending"} 1000x20`}, false},
-	{"DcmgateDestinationDoesNotCommit", []string{`dcmgate_destination_commitment_degraded{destination="c"} 1x70`}, "1h", "59m", []string{`dcmgate_destination_commitment_degraded{destination="c"} 0x70`}, false},
+	{"DcmgateDestinationDoesNotCommit", []string{`dcmgate_destination_commitment_degraded{destination="c"} 1x7`}, "1h", "50m", []string{`dcmgate_destination_commitment_degraded{destination="c"} 0x7`}, true},
 	{"DcmgateDestinationLosesInstances",
 		[]string{`dcmgate_destination_commitment_instances_total{destination="c",outcome="sent_again"} 0 4x20`}, "10m", "",
 		[]string{`dcmgate_destination_commitment_instances_total{destination="c",outcome="committed"} 0+10x20`}, false},
@@ -81,8 +81,8 @@ var alertCases = []alertCase{
 	{"DcmgateViewsDown", []string{`dcmgate_views_up{database="d"} 0x10`}, "5m", "4m", []string{`dcmgate_views_up{database="d"} 1x10`}, false},
 	{"DcmgateViewsBehind", []string{`dcmgate_views_behind{database="d"} 5000x40`}, "35m", "", []string{`dcmgate_views_behind{database="d"} 5000x20 10x3 5000x17`}, false},
 	{"DcmgateRowsHeldBack",
-		[]string{`dcmgate_views_rows_lacking{database="d",view="V_StudyInfo",held="true",reason="PatID missing"} 3x70`}, "1h", "59m",
-		[]string{`dcmgate_views_rows_lacking{database="d",view="V_StudyInfo",held="false",reason="PatID missing"} 3x70`}, false},
+		[]string{`dcmgate_views_rows_lacking{database="d",view="V_StudyInfo",held="true",reason="PatID missing"} 3x7`}, "1h", "50m",
+		[]string{`dcmgate_views_rows_lacking{database="d",view="V_StudyInfo",held="false",reason="PatID missing"} 3x7`}, true},
 	{"DcmgateRowsLost", []string{`dcmgate_views_lost_total{database="d",view="V_StudyInfo"} 0 1x20`}, "5m", "", []string{`dcmgate_views_lost_total{database="d",view="V_StudyInfo"} 0x20`}, false},
 }
 

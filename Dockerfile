@@ -1,4 +1,4 @@
-# The gateway alone in an image: a static binary, the authorities of TLS, an example of a configuration. See docs/operations.md.
+# The gateway alone in an image: a static binary, the authorities of TLS, an example of a configuration. See docs/install.md.
 #
 #     docker build --build-arg VERSION="$(git describe --tags --always)" -t dcmgate .
 #
@@ -16,7 +16,7 @@ ARG VERSION=unknown
 LABEL org.opencontainers.image.title="dcmgate" \
       org.opencontainers.image.description="DICOM gateway: receive, keep, deliver" \
       org.opencontainers.image.version="$VERSION" \
-      org.opencontainers.image.documentation="docs/operations.md"
+      org.opencontainers.image.documentation="docs/install.md"
 COPY --from=build /image/root/ /
 COPY --from=build --chown=10001:10001 /image/state/ /var/lib/
 USER 10001:10001

@@ -89,7 +89,7 @@ func metricNames(t *testing.T) map[string]bool {
 func TestEveryMetricIsDocumented(t *testing.T) {
 	names := metricNames(t)
 	documented := make(map[string]bool)
-	for _, name := range regexp.MustCompile("`(dcmgate_[a-z0-9_]+)").FindAllStringSubmatch(page(t, "operations.md"), -1) {
+	for _, name := range regexp.MustCompile("`(dcmgate_[a-z0-9_]+)").FindAllStringSubmatch(page(t, "monitoring.md"), -1) {
 		documented[name[1]] = true
 	}
 	for name := range names {
@@ -97,12 +97,12 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 		series := names[strings.TrimSuffix(name, "_sum")] && strings.HasSuffix(name, "_sum") ||
 			names[strings.TrimSuffix(name, "_count")] && strings.HasSuffix(name, "_count")
 		if !documented[name] && !series {
-			t.Errorf("%s is not in docs/operations.md", name)
+			t.Errorf("%s is not in docs/monitoring.md", name)
 		}
 	}
 	for name := range documented {
 		if !names[name] {
-			t.Errorf("docs/operations.md describes %s, which the code does not have", name)
+			t.Errorf("docs/monitoring.md describes %s, which the code does not have", name)
 		}
 	}
 }
@@ -141,11 +141,11 @@ func logMessage(call *ast.CallExpr) string {
 }
 
 func TestEveryLogMessageIsDocumented(t *testing.T) {
-	_, table, _ := strings.Cut(page(t, "operations.md"), "\n## Log messages\n")
+	_, table, _ := strings.Cut(page(t, "monitoring.md"), "\n## Log messages\n")
 	table, _, _ = strings.Cut(table, "\n## ")
 	for _, message := range logMessages(t) {
 		if !strings.Contains(table, "`"+message+"`") {
-			t.Errorf("docs/operations.md has no log message %q", message)
+			t.Errorf("docs/monitoring.md has no log message %q", message)
 		}
 	}
 }
@@ -207,7 +207,7 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 		t.Fatalf("build dcmgate: %v\n%s", err, out)
 	}
 	sections := make(map[string]string) // by heading
-	for _, section := range strings.Split(page(t, "operations.md"), "\n### ")[1:] {
+	for _, section := range strings.Split(page(t, "commands.md"), "\n### ")[1:] {
 		heading, body, _ := strings.Cut(section, "\n")
 		sections[heading] = body
 	}
@@ -218,12 +218,12 @@ func TestEveryCommandAndFlagIsDocumented(t *testing.T) {
 	for _, c := range all {
 		body, ok := sections[c.path]
 		if !ok {
-			t.Errorf("docs/operations.md has no heading %q", c.path)
+			t.Errorf("docs/commands.md has no heading %q", c.path)
 			continue
 		}
 		for _, flag := range c.flags {
 			if !regexp.MustCompile(`--` + flag + `\b`).MatchString(body) {
-				t.Errorf("docs/operations.md, %s: --%s is not there", c.path, flag)
+				t.Errorf("docs/commands.md, %s: --%s is not there", c.path, flag)
 			}
 		}
 	}

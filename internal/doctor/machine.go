@@ -180,7 +180,7 @@ func (x *examiner) ports(e *Examined) {
 		case errors.Is(err, syscall.EADDRINUSE):
 			e.problem("ports", fmt.Sprintf("%s: something else listens at %s", key, address), "ss -ltnp shows what; stop it, or set another address")
 		case errors.Is(err, syscall.EACCES):
-			e.add("ports", Warning, fmt.Sprintf("%s: this user may not listen at %s, since the port is below 1024", key, address), "the service needs CAP_NET_BIND_SERVICE or its socket unit, see docs/operations.md; or take port 11112")
+			e.add("ports", Warning, fmt.Sprintf("%s: this user may not listen at %s, since the port is below 1024", key, address), "the service needs CAP_NET_BIND_SERVICE or its socket unit, see docs/install.md; or take port 11112")
 		case errors.Is(err, syscall.EADDRNOTAVAIL):
 			e.problem("ports", fmt.Sprintf("%s: %s is no address of this machine", key, address), "write one that ip address shows, or 0.0.0.0 for all")
 		default:
@@ -198,7 +198,7 @@ func hasPort(address string) bool {
 func (x *examiner) gateway(e *Examined, s *gateway.Status) {
 	e.ok("gateway", "version %s runs since %s, %d associations in and %d out", s.Version, s.Started.Local().Format(time.DateTime), s.Associations.In, s.Associations.Out)
 	if !s.Spool.Healthy {
-		e.problem("gateway", "the spool is not healthy: "+s.Spool.Error, "see docs/operations.md, Recipes")
+		e.problem("gateway", "the spool is not healthy: "+s.Spool.Error, "see docs/troubleshooting.md")
 	}
 	if s.Spool.Pressure != "none" && s.Spool.Pressure != "" {
 		e.add("gateway", Warning, "pressure "+s.Spool.Pressure+": room is running out", "see to destinations that do not take anything, and to the disk")

@@ -57,7 +57,7 @@ func TestPackage(t *testing.T) {
 		"/usr/lib/sysusers.d/dcmgate.conf", "/usr/lib/tmpfiles.d/dcmgate.conf",
 		"/usr/share/man/man1/dcmgate.1.gz", "/usr/share/man/man1/dcmgate-queue-list.1.gz",
 		"/usr/share/bash-completion/completions/dcmgate", "/usr/share/zsh/vendor-completions/_dcmgate", "/usr/share/fish/vendor_completions.d/dcmgate.fish",
-		doc + "copyright", doc + "licences.gz", doc + "changelog.gz", doc + "CHANGELOG.md.gz", doc + "operations.md.gz",
+		doc + "copyright", doc + "licences.gz", doc + "changelog.gz", doc + "CHANGELOG.md.gz", doc + "operations.md.gz", doc + "zh/operations.md.gz",
 		doc + "examples/dcmgate.yaml", doc + "examples/systemd/port-104.conf", doc + "examples/grafana/dcmgate.json", doc + "examples/prometheus/dcmgate.rules.yml",
 	} {
 		if got[path] != "-rw-r--r-- root/root" {

@@ -27,9 +27,10 @@ func busyStatus(now time.Time) Status {
 			{Name: "backup", State: forwarder.StateUnreachable, Breaker: "open", Pending: 300, Parked: 4, Oldest: now.Add(-50 * time.Hour), LastError: "refused <b>", LastErrorAt: now.Add(-time.Minute),
 				Custody: &CustodyStatus{Awaiting: 4, Refused: 1, LastError: "no report"}},
 		},
-		Upstreams:   []UpstreamStatus{{Name: "pacs", State: upstream.StateFailing, Breaker: "open", LastError: "did not answer in time; see to its load", LastErrorAt: now.Add(-2 * time.Minute)}},
-		Views:       []views.Status{{Name: "local", Database: "sqlite views.db", State: views.StateRunning, Behind: 3, Lacking: []views.Lacking{{View: "V_StudyInfo", Reason: "PatID missing", Held: true, Rows: 2}}}},
-		Commitments: []CommitmentStatus{{Peer: "CT1", Waiting: 2, Oldest: now.Add(-5 * time.Hour), LastError: "refused"}},
+		Upstreams:    []UpstreamStatus{{Name: "pacs", State: upstream.StateFailing, Breaker: "open", LastError: "did not answer in time; see to its load", LastErrorAt: now.Add(-2 * time.Minute)}},
+		Views:        []views.Status{{Name: "local", Database: "sqlite views.db", State: views.StateRunning, Behind: 3, Lacking: []views.Lacking{{View: "V_StudyInfo", Reason: "PatID missing", Held: true, Rows: 2}}}},
+		Certificates: []CertificateStatus{{Use: "dicom", Expires: now.Add(48 * time.Hour), Remark: "the certificate expires soon"}},
+		Commitments:  []CommitmentStatus{{Peer: "CT1", Waiting: 2, Oldest: now.Add(-5 * time.Hour), LastError: "refused"}},
 		Incidents: []Incident{
 			{Kind: IncidentDelivery, Subject: "backup", What: "no-context: the destination takes no JPEG 2000; have it accepted there, then dcmgate queue retry", Count: 4, At: now.Add(-time.Hour)},
 			{Kind: IncidentRejected, Subject: "CT9 10.0.0.9", What: "calling AE title CT9 is not in peers; 10.0.0.9 may be added under peers:", Count: 7, At: now.Add(-3 * time.Minute)},
@@ -84,7 +85,7 @@ func TestPageHasEveryWordInChinese(t *testing.T) {
 		string(views.StateStarting), string(views.StateRunning), string(views.StateScanning), string(views.StateFailing),
 		dropfolder.StateStarting, dropfolder.StateWatching, dropfolder.StateTrouble,
 		stateNotRunning, stateNotConfigured, "none", "slow", "reject", "full",
-		string(IncidentRejected), string(IncidentRights), string(IncidentStorage), string(IncidentDelivery), string(IncidentDamage), string(IncidentRows), string(IncidentDrop)}
+		string(IncidentRejected), string(IncidentRights), string(IncidentStorage), string(IncidentDelivery), string(IncidentDamage), string(IncidentRows), string(IncidentDrop), string(IncidentExpiry)}
 	for _, file := range []string{"admin.html", "adminpage.go", "adminchart.go"} {
 		source, err := os.ReadFile(file)
 		if err != nil {

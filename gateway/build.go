@@ -214,6 +214,7 @@ func (g *Gateway) status(p *parts) Status {
 	// A collector that fails is left out, and costs its own figure.
 	snapshot, _ := g.registry.Snapshot()
 	s.Activity = activityStatus(snapshot)
+	s.Certificates = certificateStatus(cfg.certificates())
 	s.Incidents = incidentStatus(p.receive.incidents, p.spool, &s)
 	return s
 }

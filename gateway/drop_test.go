@@ -54,6 +54,7 @@ func TestDropFoldersFollowTheConfiguration(t *testing.T) {
 	if leaves(left)() {
 		t.Error("a folder that was taken out of the configuration is still watched")
 	}
+	eventually(t, "the index to follow", func() bool { return c.Status().Spool.Instances == 4 })
 	s := c.Status()
 	if len(s.Drop) != 1 || s.Drop[0].Name != "b" || s.Drop[0].Taken != 2 || s.Spool.Instances != 4 {
 		t.Errorf("drop folders %+v, %d instances", s.Drop, s.Spool.Instances)

@@ -32,6 +32,7 @@ const (
 	IncidentDamage   IncidentKind = "damaged"    // stored instances
 	IncidentRows     IncidentKind = "rows"       // held back, or lost
 	IncidentDrop     IncidentKind = "drop folder"
+	IncidentExpiry   IncidentKind = "certificate"
 )
 
 // Limits of what is remembered and shown.
@@ -86,6 +87,11 @@ func (n *incidents) recent() []Incident {
 // incidentStatus joins what was noted with what waits for a person: that first.
 func incidentStatus(n *incidents, s *spool.Spool, status *Status) []Incident {
 	list := append(parkedIncidents(s), rowIncidents(status.Views)...)
+	for _, c := range status.Certificates {
+		if c.Remark != "" {
+			list = append(list, Incident{Kind: IncidentExpiry, Subject: c.Use, What: c.Remark, Count: 1})
+		}
+	}
 	for _, d := range status.Drop {
 		if d.Trouble != "" {
 			list = append(list, Incident{Kind: IncidentDrop, Subject: d.Name, What: d.Trouble, Count: 1, At: d.Since})

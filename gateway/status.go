@@ -31,6 +31,7 @@ type Status struct {
 	Views        []views.Status      `json:"views"`
 	Upstreams    []UpstreamStatus    `json:"upstreams,omitempty"`
 	Drop         []dropfolder.Status `json:"drop,omitempty"`
+	Certificates []CertificateStatus `json:"certificates,omitempty"`
 	Activity     ActivityStatus      `json:"activity"`
 	Incidents    []Incident          `json:"incidents,omitempty"` // those that wait for a person, then the last of others
 	Notes        []string            `json:"notes,omitempty"`
@@ -42,6 +43,21 @@ type Listeners struct {
 	DICOMTLS string `json:"dicom_tls,omitempty"`
 	HTTP     string `json:"http,omitempty"`
 	Public   string `json:"public,omitempty"`
+}
+
+// CertificateStatus says how long a certificate is good that the gateway presents.
+type CertificateStatus struct {
+	Use     string    `json:"use"`
+	Expires time.Time `json:"expires"`
+	Remark  string    `json:"remark,omitempty"` // what is wrong with its validity, or soon will be
+}
+
+func certificateStatus(list []ownCertificate) (status []CertificateStatus) {
+	for i := range list {
+		remark, _ := list[i].remark(time.Now())
+		status = append(status, CertificateStatus{list[i].use, list[i].leaf.NotAfter, remark})
+	}
+	return status
 }
 
 // AssociationStatus counts open associations by who asked for them.

@@ -32,6 +32,8 @@ var alertCases = []alertCase{
 	{"DcmgateRestartsOften", []string{`process_start_time_seconds 0+100x7`}, "1h", "", []string{`process_start_time_seconds 0+0x4 100+0x3`}, true},
 	{"DcmgateServicePanicked", []string{`dcmgate_dimse_panics_total 0 1x10`}, "5m", "", []string{`dcmgate_dimse_panics_total 1x10`}, false},
 	{"DcmgateConfigurationNotTaken", []string{`dcmgate_config_valid 0x20`}, "10m", "9m", []string{`dcmgate_config_valid 0x5 1x15`}, false},
+	{"DcmgateCertificateExpiresSoon", []string{`dcmgate_certificate_expiry_timestamp_seconds{use="dicom"} 1000000x12`}, "1h", "50m", []string{`dcmgate_certificate_expiry_timestamp_seconds{use="dicom"} 10000000x12`}, true},
+	{"DcmgateCertificateExpired", []string{`dcmgate_certificate_expiry_timestamp_seconds{use="dicom"} 100000x20`}, "5m", "4m", []string{`dcmgate_certificate_expiry_timestamp_seconds{use="dicom"} 1000000x20`}, false},
 	{"DcmgateTokenRefused", []string{`dcmgate_admin_requests_refused_total{reason="token"} 0+3x20`}, "15m", "5m", []string{`dcmgate_admin_requests_refused_total{reason="host"} 0+9x20`}, false},
 	{"DcmgateAuditIncomplete", []string{`dcmgate_audit_write_failures_total 0 1x20`}, "5m", "", []string{`dcmgate_audit_write_failures_total 0x20`, `dcmgate_audit_lost_total 5x20`}, false},
 	{"DcmgateAuditServerUnreachable", []string{`dcmgate_audit_syslog_connected 1 0x30`}, "16m", "15m", []string{`dcmgate_audit_syslog_connected 0x30`}, false},

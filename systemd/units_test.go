@@ -67,7 +67,7 @@ func TestUnitsAreValid(t *testing.T) {
 func TestUnitsAreValidWithEachExample(t *testing.T) {
 	analyze := peertest.Require(t, "systemd-analyze")
 	examples, _ := filepath.Glob("examples/*.conf")
-	if len(examples) < 4 {
+	if len(examples) < 5 {
 		t.Fatalf("examples: %v", examples)
 	}
 	for _, example := range examples {

@@ -24,6 +24,7 @@ import (
 // built is an image in a store of the test's own.
 type built struct {
 	buildah []string
+	binary  string // the program that is in it
 	file    string // that docker load takes
 	config  config
 	files   []tar.Header
@@ -56,16 +57,16 @@ func build(t *testing.T) *built {
 	dir := t.TempDir()
 	b := &built{
 		buildah: []string{program, "--storage-driver", "vfs", "--root", filepath.Join(dir, "storage"), "--runroot", filepath.Join(dir, "run")},
+		binary:  filepath.Join(dir, "dcmgate"),
 		file:    filepath.Join(dir, "image.tar"),
 	}
-	binary := filepath.Join(dir, "dcmgate")
-	cmd := exec.Command("go", "build", "-o", binary, "dcmgate/cmd/dcmgate")
+	cmd := exec.Command("go", "build", "-o", b.binary, "dcmgate/cmd/dcmgate")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build dcmgate: %v\n%s", err, out)
 	}
 	out, status := peertest.Run(t, []string{"BUILDAH=" + strings.Join(b.buildah, " "), "SOURCE_DATE_EPOCH=1700000000"},
-		"../../scripts/image", binary, runtime.GOARCH, "1.2.3+test", b.file)
+		"../../scripts/image", b.binary, runtime.GOARCH, "1.2.3+test", b.file)
 	if status != 0 {
 		t.Fatalf("scripts/image: exit status %d\n%s", status, out)
 	}
@@ -200,15 +201,18 @@ func (b *built) testRuns(t *testing.T) {
 		args := slices.Concat(b.buildah[1:], []string{"run", "--isolation", "chroot", "-v", settings + ":/etc/dcmgate/dcmgate.yaml:ro", container, "--"})
 		return append(args, command...)
 	}
+	if out, status := peertest.Run(t, nil, b.binary, "config", "check", "../../packaging/image.yaml"); status != 0 {
+		t.Errorf("the image's own configuration: %s", out)
+	}
 	if out, status := peertest.Run(t, nil, b.buildah[0], in(c.Healthcheck.Test[1:]...)...); status == 0 {
 		t.Errorf("healthy before it runs: %s", out)
 	}
 	gateway := peertest.Start(t, nil, b.buildah[0], in(append(c.Entrypoint, c.Cmd...)...)...)
 	gateway.Listening(t, address)
 	pid := descendant(t, gateway.PID(), "dcmgate")
-	text2, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil || !strings.Contains(string(text2), "\nUid:\t10001\t10001\t10001\t10001\n") || !strings.Contains(string(text2), "\nCapEff:\t0000000000000000\n") {
-		t.Errorf("runs as\n%s %v", text2, err)
+	statusText, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil || !strings.Contains(string(statusText), "\nUid:\t10001\t10001\t10001\t10001\n") || !strings.Contains(string(statusText), "\nCapEff:\t0000000000000000\n") {
+		t.Errorf("runs as\n%s %v", statusText, err)
 	}
 	if out, status := peertest.Run(t, nil, b.buildah[0], in(c.Healthcheck.Test[1:]...)...); status != 0 {
 		t.Errorf("not healthy: exit status %d: %s", status, out)

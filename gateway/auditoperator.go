@@ -144,6 +144,13 @@ func (o auditedOperator) RevokeLinks(ctx context.Context, study dicom.UID) error
 	return err
 }
 
+// WithdrawImage implements [ImageOperator].
+func (o auditedOperator) WithdrawImage(ctx context.Context, id, reason string) error {
+	err := o.Operator.WithdrawImage(ctx, id, reason)
+	o.done(ctx, audit.RestrictedFunction, "images withdraw", err)
+	return err
+}
+
 // Reload implements [Operator]. What has changed is told by the gateway; here it is who has asked for it.
 func (o auditedOperator) Reload(ctx context.Context) (Reloaded, error) {
 	r, err := o.Operator.Reload(ctx)

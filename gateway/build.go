@@ -99,7 +99,7 @@ func forwarderDestination(d Destination, secure *tls.Config) forwarder.Destinati
 // operations are what a person may ask of the running gateway.
 func (g *Gateway) operations(p *parts) Operator {
 	return p.audit.operator(liveOperations{&operations{
-		spool: p.spool, status: func() Status { return g.status(p) },
+		spool: p.spool, images: p.images, status: func() Status { return g.status(p) },
 		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
 			return rebuildViews(ctx, p.publish, name, progress)
 		},

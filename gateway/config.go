@@ -36,6 +36,7 @@ type Config struct {
 	Drop            []DropFolder
 	Views           []View
 	Rows            Rows
+	Images          Images
 	Retrieve        Retrieve
 	Audit           Audit
 	Log             Log

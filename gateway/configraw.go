@@ -32,6 +32,7 @@ type rawConfig struct {
 	Drop            []rawDropFolder  `yaml:"drop"`
 	Views           []rawView        `yaml:"views"`
 	Rows            rawRows          `yaml:"rows"`
+	Images          rawImages        `yaml:"images"`
 	Retrieve        rawRetrieve      `yaml:"retrieve"`
 	Audit           rawAudit         `yaml:"audit"`
 	Log             rawLog           `yaml:"log"`
@@ -280,6 +281,12 @@ type rawFiles struct {
 	Export  value `yaml:"export"`
 	Address value `yaml:"address"`
 	Links   value `yaml:"links" default:"false"`
+}
+
+type rawImages struct {
+	stanza
+	Address value `yaml:"address"`
+	MaxSize value `yaml:"max_size" default:"64MiB"`
 }
 
 type rawRetrieve struct {

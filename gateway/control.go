@@ -55,6 +55,7 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("POST /v1/restore", c.postRestore)
 	mux.HandleFunc("POST /v1/reload", c.postReload)
 	mux.HandleFunc("POST /v1/links/revoke", c.postRevoke)
+	c.handleImages(mux)
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.health()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.ready()) })
 	mux.HandleFunc("POST /v1/audit/read", c.audit.postAuditRead)

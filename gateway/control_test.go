@@ -19,7 +19,10 @@ import (
 )
 
 // fakeOperator answers with what it was asked.
-type fakeOperator struct{ err error }
+type fakeOperator struct {
+	err error
+	ImageOperator
+}
 
 func (f fakeOperator) Status(context.Context) (Status, error) {
 	return Status{AETitle: "DCMGATE", Running: true}, f.err
@@ -141,7 +144,7 @@ func TestControlSocketCarriesEveryOperation(t *testing.T) {
 }
 
 func TestControlSocketReportsErrors(t *testing.T) {
-	c := serveControl(t, t.TempDir(), fakeOperator{errors.New("the disk is on fire")})
+	c := serveControl(t, t.TempDir(), fakeOperator{err: errors.New("the disk is on fire")})
 	ctx := t.Context()
 	for name, err := range map[string]error{
 		"status":  func() error { _, err := c.Status(ctx); return err }(),

@@ -33,10 +33,10 @@ var followers = []follower{
 	{keys: []string{"ae_title", "drop"}, prepare: (*transition).dropFolders},
 
 	// TODO
-	{keys: []string{"institution", "http.listen", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "dicom.listen", "dicom.tls.listen", "destinations", "upstreams", "views", "rows", "retrieve"}, keep: func(new, running *Config) {
+	{keys: []string{"institution", "http.listen", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "dicom.listen", "dicom.tls.listen", "destinations", "upstreams", "views", "rows", "images", "retrieve"}, keep: func(new, running *Config) {
 		t := new.Public.TLS
 		defer func() { new.Public.TLS = t }()
-		new.Institution, new.HTTP.Listen, new.Public, new.Destinations, new.Upstreams, new.Views, new.Rows, new.Retrieve = running.Institution, running.HTTP.Listen, running.Public, running.Destinations, running.Upstreams, running.Views, running.Rows, running.Retrieve
+		new.Institution, new.HTTP.Listen, new.Public, new.Destinations, new.Upstreams, new.Views, new.Rows, new.Images, new.Retrieve = running.Institution, running.HTTP.Listen, running.Public, running.Destinations, running.Upstreams, running.Views, running.Rows, running.Images, running.Retrieve
 		new.DICOM.Listen, new.DICOM.TLS.Listen = running.DICOM.Listen, running.DICOM.TLS.Listen
 	}},
 }

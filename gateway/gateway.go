@@ -19,6 +19,7 @@ import (
 	"dcmgate/commitment"
 	"dcmgate/dimse"
 	"dcmgate/forwarder"
+	"dcmgate/images"
 	"dcmgate/metrics"
 	"dcmgate/qr"
 	"dcmgate/restore"
@@ -108,7 +109,8 @@ func (g *Gateway) Metrics() *metrics.Registry { return g.registry }
 type parts struct {
 	started   time.Time
 	spool     *spool.Spool
-	audit     *auditor // nil if it is off
+	audit     *auditor      // nil if it is off
+	images    *images.Store // that are not DICOM; nil if there are none
 	forward   *forwarder.Forwarder
 	publish   []*views.Publisher
 	upstreams []*upstream.Upstream
@@ -166,6 +168,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 		if err != nil {
 			p.closeListeners()
 			p.audit.close()
+			err = errors.Join(err, closeImages(p.images))
 			if p.spool != nil {
 				err = errors.Join(err, p.spool.Close())
 			}
@@ -177,6 +180,9 @@ func (g *Gateway) open() (_ *parts, err error) {
 	}
 	if p.spool, err = g.openSpool(lockWait); err != nil {
 		return nil, dataDirError(s.DataDir, err)
+	}
+	if p.images, err = openImages(&s.Config, p.spool, g.log, g.registry); err != nil {
+		return nil, err
 	}
 	if p.audit, err = openAudit(&s.Config, s.syslog, g.log, g.registry); err != nil {
 		return nil, err
@@ -193,7 +199,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 			g.log.Warn("download links revoked: their secret could not be read")
 		}
 	}
-	if p.publish, err = g.newPublishers(s, p.spool, p.links); err != nil {
+	if p.publish, err = g.newPublishers(s, p.spool, p.links, p.images); err != nil {
 		return nil, err
 	}
 	if p.upstreams, err = g.newUpstreams(s); err != nil {
@@ -416,7 +422,7 @@ func (g *Gateway) stop(p *parts) error {
 	removeControl(g.settings().DataDir)
 	// The spool is closed however long that takes: it is what must not end in
 	// the middle, and a second signal ends even this without loss.
-	err = errors.Join(err, p.spool.Close())
+	err = errors.Join(err, closeImages(p.images), p.spool.Close())
 	p.stopAudit()
 	g.log.Info("stopped", "after", time.Since(begun).Round(time.Millisecond))
 	return err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"dcmgate/dicom"
+	"dcmgate/images"
 	"dcmgate/spool"
 )
 
@@ -105,6 +106,7 @@ type VerifyProblem struct {
 // gateway's socket or on a spool opened for the purpose.
 type operations struct {
 	spool  *spool.Spool
+	images *images.Store // nil if there are none
 	status func() Status
 	// rebuild publishes everything stored to a database of metadata rows.
 	rebuild func(ctx context.Context, name string, progress func(studies int64)) error

@@ -43,6 +43,7 @@ type Operator interface {
 	RevokeLinks(ctx context.Context, study dicom.UID) error
 	// Reload has the running gateway take its configuration again.
 	Reload(ctx context.Context) (Reloaded, error)
+	ImageOperator
 }
 
 // IsRunning reports whether a gateway is running on a data directory.
@@ -93,10 +94,15 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("no gateway answers at %s, and its spool cannot be opened: %w", cfg.DataDir, err)
 	}
+	kept, err := openImages(&cfg, s, nil, nil)
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Close())
+	}
 	o := &operations{
-		spool: s, status: func() Status { return offlineStatus(cfg, s) },
+		images: kept,
+		spool:  s, status: func() Status { return offlineStatus(cfg, s) },
 		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
-			return rebuildOffline(ctx, cfg, s, name, progress)
+			return rebuildOffline(ctx, cfg, s, kept, name, progress)
 		},
 		restore: func(ctx context.Context, rq RestoreRequest, progress func(int, int)) (RestoreReport, error) {
 			return restoreOffline(ctx, cfg, s, rq, progress)
@@ -107,12 +113,12 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 	cfg.Audit.Syslog.Address = "" // the gateway sends it, once it runs
 	a, err := openAudit(&cfg, nil, nil, nil)
 	if err != nil {
-		return nil, nil, errors.Join(err, s.Close())
+		return nil, nil, errors.Join(err, closeImages(kept), s.Close())
 	}
 	stop := a.write()
 	return a.operator(o), func() error {
 		stop()
-		return s.Close()
+		return errors.Join(closeImages(kept), s.Close())
 	}, nil
 }
 
@@ -231,6 +237,21 @@ func (c *client) do(ctx context.Context, method, path string, in any) (*http.Res
 	if err != nil {
 		return nil, err
 	}
+	return c.answered(rq)
+}
+
+// send sends a request and decodes its answer into out.
+func (c *client) send(rq *http.Request, out any) error {
+	resp, err := c.answered(rq)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// answered sends a request and turns an answer other than 200 into its error.
+func (c *client) answered(rq *http.Request) (*http.Response, error) {
 	resp, err := c.http.Do(rq)
 	if err != nil {
 		return nil, fmt.Errorf("ask the running gateway: %w", err)

@@ -159,6 +159,7 @@ func (g *Gateway) newPublic(s *settings, p *parts) error {
 		Index:     p.spool,
 		Links:     p.links,
 		Views:     linked,
+		Images:    servedImages(p.images),
 		Fetch:     p.fetchLater(),
 		FetchWait: wait,
 		Describe: func(in *spool.Instance) (hospitalName, modality string) {
@@ -213,6 +214,7 @@ func (g *Gateway) startPublic(ctx context.Context, s *settings, p *parts) {
 	if s.sharesListener() {
 		mux := http.NewServeMux()
 		mux.Handle("/Viewer/", handler)
+		mux.Handle(web.ImagePath, handler)
 		mux.Handle("/", g.guard(p, g.admin(p).handler()))
 		handler = mux
 	}

@@ -146,6 +146,7 @@ func (v *validator) config(raw *rawConfig) Config {
 	v.served(&cfg, raw)
 	v.linkedRows(&cfg, &raw.Rows.Files)
 	v.guarded(&cfg, &raw.HTTP)
+	cfg.Images = v.images(&raw.Images, &cfg)
 	return cfg
 }
 

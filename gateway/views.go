@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 
+	"dcmgate/images"
 	"dcmgate/metrics"
 	"dcmgate/spool"
 	"dcmgate/views"
@@ -46,8 +47,9 @@ func (r *Rows) settings(in Institution) (*views.Settings, error) {
 }
 
 // newPublishers builds what publishes metadata rows, one for each database. links
-// are those of interface 203, nil if it is not served.
-func (g *Gateway) newPublishers(s *settings, from *spool.Spool, links *web.LinkState) ([]*views.Publisher, error) {
+// are those of interface 203, nil if it is not served; kept are images that are not
+// DICOM, nil if there are none.
+func (g *Gateway) newPublishers(s *settings, from *spool.Spool, links *web.LinkState, kept *images.Store) ([]*views.Publisher, error) {
 	if len(s.Views) == 0 {
 		return nil, nil
 	}
@@ -61,7 +63,7 @@ func (g *Gateway) newPublishers(s *settings, from *spool.Spool, links *web.LinkS
 			files = rowLinks{s.Public.URL, v.Name, links}
 		}
 		p, err := views.New(views.Options{
-			Name: v.Name, Source: s.sources[i], Spool: from, Settings: s.rows, Files: files, AsText: v.AsText,
+			Name: v.Name, Source: s.sources[i], Spool: from, Settings: s.rows, Files: files, Others: s.Images.others(kept), AsText: v.AsText,
 			Logger: g.log, Registerer: g.registry,
 		})
 		if err != nil {
@@ -84,7 +86,7 @@ func (r *Rows) files(s *spool.Spool) (views.Files, error) {
 }
 
 // rebuildOffline publishes with no gateway running.
-func rebuildOffline(ctx context.Context, cfg Config, s *spool.Spool, name string, progress func(int64)) error {
+func rebuildOffline(ctx context.Context, cfg Config, s *spool.Spool, kept *images.Store, name string, progress func(int64)) error {
 	rows, errs := loadPublished(&cfg)
 	if len(errs) > 0 {
 		return errors.Join(errs...)
@@ -97,7 +99,7 @@ func rebuildOffline(ctx context.Context, cfg Config, s *spool.Spool, name string
 			return err
 		}
 	}
-	publishers, err := g.newPublishers(&settings{Config: cfg, published: rows}, s, links)
+	publishers, err := g.newPublishers(&settings{Config: cfg, published: rows}, s, links, kept)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	dcmimages "dcmgate/images"
 	"dcmgate/internal/peertest"
 	"dcmgate/spool"
 )
@@ -48,8 +49,11 @@ func TestInitMakesAccountsThatMayDoNothingElse(t *testing.T) {
 			}
 			s := openSpool(t, spool.Options{})
 			store(t, s, image(1, 1, 1))
-			p, _ := runPublisher(t, Options{Source: publisher, Spool: s, Settings: settings(), Files: Address("/i/{id}")})
+			kept := openOthers(t)
+			addOther(t, kept, 1, dcmimages.Identifiers{AccessionNumber: "A", StudyInstanceUID: "1.2", PatID: "P"})
+			p, _ := runPublisher(t, Options{Source: publisher, Spool: s, Others: kept, Settings: settings(), Files: Address("/i/{id}")})
 			caughtUp(t, s, p)
+			othersCaughtUp(t, kept, p)
 			readerMayReadTheViewsOnly(t, d, o.Reader)
 			if d.Kind == "postgres" {
 				transactionsDoNotStayOpen(t, asAccount(t, d, o.Reader.Name, o.Reader.Password), admin)
@@ -61,7 +65,7 @@ func TestInitMakesAccountsThatMayDoNothingElse(t *testing.T) {
 func readerMayReadTheViewsOnly(t *testing.T, d *peertest.Database, a *Account) {
 	t.Helper()
 	quoted := map[string]string{"postgres": `"V_StudyInfo"`, "mysql": "V_StudyInfo"}[d.Kind]
-	for _, view := range []string{quoted, "v_studyinfo", "v_docimage"} {
+	for _, view := range []string{quoted, "v_studyinfo", "v_docimage", "v_docimage_f"} {
 		if out, err := d.Query(a.Name, a.Password, "SELECT COUNT(*) FROM "+view); err != nil || strings.TrimSpace(out) != "1" {
 			t.Errorf("%s: %q, %v", view, out, err)
 		}

@@ -16,7 +16,7 @@ type database struct {
 }
 
 // written counts what a transaction changed.
-type written struct{ study, image int }
+type written struct{ study, image, other int }
 
 // update runs one transaction: it locks the state, calls fn, writes what fn has left of the state, and commits.
 func (st *database) update(ctx context.Context, fn func(w *writer) error) (s state, w written, err error) {
@@ -108,11 +108,15 @@ func (w *writer) arguments(t *table, r *Row, held bool) []any {
 	}
 	args := append([]any{r.Key}, r.Values...)
 	args = append(args, number, w.state.updated, flag(r.Complete))
-	if t == images {
+	switch t {
+	case studies:
+		w.written.study++
+	case images:
 		args = append(args, string(r.State))
 		w.written.image++
-	} else {
-		w.written.study++
+	case others:
+		args = append(args, string(r.State))
+		w.written.other++
 	}
 	var gaps any
 	if len(r.Gaps) > 0 {

@@ -13,7 +13,7 @@ import (
 )
 
 // ErrView says that there is no view of that name.
-var ErrView = errors.New("no such view; V_StudyInfo and V_DocImage are there")
+var ErrView = errors.New("no such view; V_StudyInfo, V_DocImage and V_DocImage_F are there")
 
 // Export writes the rows of a view as a reader of the database sees them, in the order of ChangeSeq: as CSV with a line of
 // names, or as a JSON array of objects.

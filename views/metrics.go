@@ -61,7 +61,9 @@ func newInstruments(registry prometheus.Registerer, name string) *instruments {
 	}, []string{"database"})).WithLabelValues(name)
 	for _, t := range tables {
 		m.changed.WithLabelValues(name, t.view.Name)
-		m.lost.WithLabelValues(name, t.view.Name)
+		if t != others { // which are never evicted
+			m.lost.WithLabelValues(name, t.view.Name)
+		}
 	}
 	return m
 }
@@ -69,13 +71,16 @@ func newInstruments(registry prometheus.Registerer, name string) *instruments {
 func (m *instruments) rows(w written) {
 	m.changed.WithLabelValues(m.name, StudyInfo.Name).Add(float64(w.study))
 	m.changed.WithLabelValues(m.name, DocImage.Name).Add(float64(w.image))
+	m.changed.WithLabelValues(m.name, DocImageF.Name).Add(float64(w.other))
 }
 
 // lose counts by tables what has no row and will have none; it tells whether there was any.
 func (m *instruments) lose(lost [len(tables)]int) (any bool) {
 	for i, t := range tables {
-		m.lost.WithLabelValues(m.name, t.view.Name).Add(float64(lost[i]))
-		any = any || lost[i] > 0
+		if lost[i] > 0 {
+			m.lost.WithLabelValues(m.name, t.view.Name).Add(float64(lost[i]))
+			any = true
+		}
 	}
 	return any
 }

@@ -14,7 +14,7 @@ func migrations(d *dialect) []*goose.Migration {
 	if d == postgresDialect {
 		list = append(list, migration(2, []string{createReaders(d)}))
 	}
-	return list
+	return append(list, migration(3, schemaOthers(d)))
 }
 
 func migration(version int64, statements []string) *goose.Migration {

@@ -36,8 +36,9 @@ type Options struct {
 	Source   *Source
 	Spool    Spool
 	Settings *Settings
-	Files    Files // nil: V_DocImage has no rows
-	AsText   bool  // dates and times as text in the views
+	Files    Files  // nil: V_DocImage has no rows
+	Others   Others // nil: V_DocImage_F has no rows, or keeps those that it has
+	AsText   bool   // dates and times as text in the views
 
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
@@ -208,8 +209,15 @@ func (s *session) step(ctx context.Context) error {
 			return err
 		}
 		more = n < len(changes) || len(changes) == batchChanges
-	} else if err := s.idle(ctx); err != nil {
+	}
+	moreOthers, err := s.publishOthers(ctx)
+	if err != nil {
 		return err
+	}
+	if more = more || moreOthers; len(changes) == 0 && !more {
+		if err := s.idle(ctx); err != nil {
+			return err
+		}
 	}
 	wait := time.Since(began)
 	switch {
@@ -232,11 +240,14 @@ func (s *session) wait(ctx context.Context, d time.Duration) error {
 		case r := <-s.requests:
 			timer.Stop()
 			err := s.scan(ctx, r.progress)
+			if err == nil {
+				err = s.rebuildOthers(ctx)
+			}
 			r.done <- err
 			return err
 		case <-timer.C:
 		}
-		if s.o.Spool.LastSequence() > s.state.sequence || !s.o.Now().Before(s.nextQuiet) {
+		if s.o.Spool.LastSequence() > s.state.sequence || s.othersBehind() > 0 || !s.o.Now().Before(s.nextQuiet) {
 			return nil
 		}
 	}

@@ -21,6 +21,8 @@ const (
 	FileReady   FileState = "ready"   // the whole file
 	FileEvicted FileState = "evicted" // nothing any more: the bytes were given up after delivery
 	FileMissing FileState = "missing" // nothing: the instance cannot be read
+
+	FileWithdrawn FileState = "withdrawn" // nothing any more: the image, which is not DICOM, is not to be shown
 )
 
 // File is where the cloud finds an instance.

@@ -11,6 +11,7 @@ const (
 	prefix     = "dcmgate_"
 	studyTable = prefix + "study"
 	imageTable = prefix + "image"
+	otherTable = prefix + "image_f"
 	stateTable = prefix + "state"
 
 	versionTable = prefix + "schema_version" // goose's
@@ -22,11 +23,14 @@ const (
 var extra = []Column{
 	{Name: "ChangeSeq", Type: "big", Note: "rises by one with each change of a row of this view; remember the highest one read and ask for what is above it"},
 	{Name: "UpdateAt", Type: "datetime", Note: "when the row was changed last"},
-	{Name: "Complete", Type: "flag", Note: "V_StudyInfo: 1 when nothing was added to the study for rows.complete_after, else 0. V_DocImage: 1 when FilePathName names the whole file, else 0"},
+	{Name: "Complete", Type: "flag", Note: "V_StudyInfo: 1 when nothing was added to the study for rows.complete_after, else 0. V_DocImage and V_DocImage_F: 1 when the path names the whole file, else 0"},
 }
 
 // fileState stands behind extra in V_DocImage.
 var fileState = Column{Name: "FileState", Type: "string", Length: 16, Note: "ready; evicted: the bytes were given up after delivery; missing: the instance cannot be read"}
+
+// otherState is the same of V_DocImage_F.
+var otherState = Column{Name: "FileState", Type: "string", Length: 16, Note: "ready; withdrawn: the image is not to be shown any more, and FilePath leads nowhere"}
 
 // internal columns of the tables are in no view.
 var internal = []Column{
@@ -53,7 +57,11 @@ var (
 		name: imageTable, view: DocImage, extra: append(slices.Clone(extra), fileState),
 		indexes: [][]string{{"ChangeSeq"}, {"StudyTime"}, {"StudyInstanceUID"}, {"Held"}},
 	}
-	tables = [...]*table{studies, images}
+	others = &table{
+		name: otherTable, view: DocImageF, extra: append(slices.Clone(extra), otherState),
+		indexes: [][]string{{"ChangeSeq"}, {"StudyInstanceUID"}, {"Held"}},
+	}
+	tables = [...]*table{studies, images, others}
 )
 
 // published are the columns of the view.
@@ -101,6 +109,13 @@ var stateColumns = []Column{
 	{Name: "Scan", Type: "flag"},                       // everything is to be read from the spool once
 }
 
+// otherStateColumns came with images that are not DICOM.
+var otherStateColumns = []Column{
+	{Name: "OtherSequence", Type: "big"},             // of the changes of images that are not DICOM
+	{Name: "OtherStore", Type: "string", Length: 32}, // whose changes they are, "" before the first
+	{Name: "OtherSeq", Type: "big"},                  // the last ChangeSeq of V_DocImage_F
+}
+
 func createState(d *dialect) []string {
 	lines := []string{d.name1("Id") + " INT NOT NULL PRIMARY KEY"}
 	for _, c := range stateColumns {
@@ -115,10 +130,23 @@ func createState(d *dialect) []string {
 // schema lists the statements of the first version of the tables.
 func schema(d *dialect) []string {
 	var out []string
-	for _, t := range tables {
+	for _, t := range []*table{studies, images} {
 		out = append(out, t.create(d)...)
 	}
 	return append(out, createState(d)...)
+}
+
+// schemaOthers lists the statements that add images that are not DICOM.
+func schemaOthers(d *dialect) []string {
+	out := others.create(d)
+	for _, c := range otherStateColumns {
+		initial := "0"
+		if c.Type == "string" {
+			initial = "''"
+		}
+		out = append(out, fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s %s NOT NULL DEFAULT %s", d.name1(stateTable), d.name1(c.Name), d.columnType(c), initial))
+	}
+	return out
 }
 
 // createView defines a view. With lower, its name and columns are in lower case: what PostgreSQL makes of names without

@@ -46,6 +46,7 @@ func TestServers(t *testing.T) {
 			}{
 				{"columns", columnsAreTheStandards},
 				{"values", valuesComeThrough},
+				{"others", othersComeAndGo},
 				{"outage", outagesLoseNothing},
 				{"pollers", pollersMissNothing},
 			} {
@@ -67,16 +68,16 @@ func columnsAreTheStandards(t *testing.T, source *Source, _ *peertest.Database) 
 	}
 	defer db.Close()
 	names := map[string]map[string]string{ // the type that each server reports for one of the standard's
-		"SQLite":     {"string": "VARCHAR(%)", "integer": "INTEGER", "date": "DATE", "datetime": "DATETIME"},
-		"PostgreSQL": {"string": "character varying(%)", "integer": "integer(%)", "date": "date(%)", "datetime": "timestamp without time zone(%)"},
-		"MySQL":      {"string": "varchar(%)", "integer": "int(%)", "date": "date(%)", "datetime": "datetime(%)"},
+		"SQLite":     {"string": "VARCHAR(%)", "integer": "INTEGER", "number": "INTEGER", "date": "DATE", "datetime": "DATETIME"},
+		"PostgreSQL": {"string": "character varying(%)", "integer": "integer(%)", "number": "integer(%)", "date": "date(%)", "datetime": "timestamp without time zone(%)"},
+		"MySQL":      {"string": "varchar(%)", "integer": "int(%)", "number": "int(%)", "date": "date(%)", "datetime": "datetime(%)"},
 	}[source.dialect.name]
 	query := map[string]string{
 		"SQLite":     "SELECT name, type FROM pragma_table_info('%') ORDER BY cid",
 		"PostgreSQL": "SELECT column_name, data_type || '(' || COALESCE(CAST(character_maximum_length AS text), '') || ')' FROM information_schema.columns WHERE table_name = '%' ORDER BY ordinal_position",
 		"MySQL":      "SELECT column_name, CONCAT(data_type, '(', COALESCE(character_maximum_length, ''), ')') FROM information_schema.columns WHERE table_schema = 'gateway' AND table_name = '%' ORDER BY ordinal_position",
 	}[source.dialect.name]
-	for _, v := range []View{StudyInfo, DocImage} {
+	for _, v := range []View{StudyInfo, DocImage, DocImageF} {
 		forms := []string{v.Name}
 		if source.dialect != sqliteDialect {
 			forms = append(forms, strings.ToLower(v.Name))

@@ -35,6 +35,8 @@ type View struct {
 var (
 	StudyInfo = standardView("V_StudyInfo") // 4.2.3: one row for each study
 	DocImage  = standardView("V_DocImage")  // 4.2.5: one row for each DICOM file
+	// 4.2.5: one row for each image that is not DICOM. The standard gives this view no name (errata 50).
+	DocImageF = standardView("V_DocImage_F")
 )
 
 func standardView(name string) View {

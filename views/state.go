@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"time"
 
 	"dcmgate/spool"
@@ -18,11 +19,15 @@ type state struct {
 	imageSeq int64
 	updated  string // UpdateAt of the last row
 	scan     bool
+
+	otherSequence uint64 // of the changes of images that are not DICOM
+	otherStore    string // whose changes they are
+	otherSeq      int64
 }
 
 func stateNames() []string {
 	var names []string
-	for _, c := range stateColumns {
+	for _, c := range slices.Concat(stateColumns, otherStateColumns) {
 		names = append(names, c.Name)
 	}
 	return names
@@ -35,7 +40,7 @@ type queryer interface {
 
 func readState(ctx context.Context, d *dialect, q queryer, lock string) (s state, err error) {
 	err = q.QueryRowContext(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s = 1%s", d.names(stateNames()), d.name1(stateTable), d.name1("Id"), lock)).
-		Scan(&s.sequence, &s.last, &s.studySeq, &s.imageSeq, &s.updated, &s.scan)
+		Scan(&s.sequence, &s.last, &s.studySeq, &s.imageSeq, &s.updated, &s.scan, &s.otherSequence, &s.otherStore, &s.otherSeq)
 	if err != nil {
 		return s, fmt.Errorf("read the state: %w", err)
 	}
@@ -55,16 +60,19 @@ func (s *state) write(ctx context.Context, d *dialect, tx *sql.Tx) error {
 		scan = 1
 	}
 	_, err := tx.ExecContext(ctx, fmt.Sprintf("UPDATE %s SET %s WHERE %s = 1", d.name1(stateTable), set, d.name1("Id")),
-		int64(s.sequence), s.last, s.studySeq, s.imageSeq, s.updated, scan)
+		int64(s.sequence), s.last, s.studySeq, s.imageSeq, s.updated, scan, int64(s.otherSequence), s.otherStore, s.otherSeq)
 	return err
 }
 
 // numbers is the counter of a table.
 func (s *state) numbers(t *table) *int64 {
-	if t == studies {
+	switch t {
+	case studies:
 		return &s.studySeq
+	case images:
+		return &s.imageSeq
 	}
-	return &s.imageSeq
+	return &s.otherSeq
 }
 
 // touch sets the time of the next rows, which never goes back.

@@ -36,8 +36,11 @@ type Status struct {
 	Behind    uint64    `json:"behind"`         // changes to go
 	StudyRows int64     `json:"study_changes"`  // the highest ChangeSeq of V_StudyInfo
 	ImageRows int64     `json:"image_changes"`  // of V_DocImage
+	OtherRows int64     `json:"other_changes"`  // of V_DocImage_F
 	UpdateAt  string    `json:"update_at,omitempty"`
 	Lacking   []Lacking `json:"lacking,omitempty"`
+
+	others uint64 // change of images that are not DICOM, published
 }
 
 // Lacking counts rows that lack something, with examples.
@@ -78,16 +81,23 @@ func (s *session) note(now State) {
 	}
 	st := &s.status
 	st.Sequence, st.StudyRows, st.ImageRows, st.UpdateAt = s.state.sequence, s.state.studySeq, s.state.imageSeq, s.state.updated
+	st.OtherRows, st.others = s.state.otherSeq, s.state.otherSequence
 	s.metrics.up.Set(1)
 	s.metrics.behind.Set(float64(s.behind()))
 }
 
 // behind is how many changes are to be published; the status is locked.
-func (p *Publisher) behind() uint64 {
+func (p *Publisher) behind() (n uint64) {
 	if last := p.o.Spool.LastSequence(); last > p.status.Sequence {
-		return last - p.status.Sequence
+		n = last - p.status.Sequence
 	}
-	return 0
+	if p.o.Others == nil {
+		return n
+	}
+	if last := p.o.Others.LastSequence(); last > p.status.others {
+		n += last - p.status.others
+	}
+	return n
 }
 
 // failed notes a failure; only the first of several is logged.

@@ -30,7 +30,7 @@ func (x *exchange) audit(repeated int) {
 		return
 	}
 	x.o.Audit(Audited{
-		Client: x.client, Address: x.address(), Download: x.kind == "download", Study: x.about, Instance: x.of, Count: x.count,
+		Client: x.client, Address: x.address(), Download: x.kind == "download" || x.kind == "image", Study: x.about, Instance: x.of, Count: x.count,
 		Refused: x.outcome == outcomeBadSignature || x.outcome == outcomeBadLink, Repeated: repeated,
 		Whole: x.outcome == outcomeOK, Reason: x.reason,
 	})

@@ -48,6 +48,8 @@ type Options struct {
 	FetchWait time.Duration
 	// Views are the databases whose rows have links (LinkState.RowPath).
 	Views []string
+	// Images, if it is not nil, are served below ImagePath.
+	Images Images
 	// BaseURL is what addresses begin with, without a slash at the end; empty: what the request was sent to.
 	BaseURL string
 	// WriteTimeout is how long a client may take to accept a mebibyte.
@@ -123,6 +125,10 @@ func (s *Server) Handler() http.Handler {
 	mux.Handle("GET "+linkPath+"{name}", s.guard("download", (*exchange).download))
 	mux.Handle(cloud.RetrievePath, s.guard("other", (*exchange).wrongMethod))
 	mux.Handle(linkPath+"{name}", s.guard("other", (*exchange).wrongMethod))
+	if s.o.Images != nil {
+		mux.Handle("GET "+ImagePath+"{name}", s.guard("image", (*exchange).image))
+		mux.Handle(ImagePath+"{name}", s.guard("other", (*exchange).wrongMethod))
+	}
 	mux.Handle("/", s.guard("other", (*exchange).nothing))
 	return mux
 }

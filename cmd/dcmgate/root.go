@@ -85,6 +85,7 @@ func newRoot(started *bool) *cobra.Command {
 		newDoctor(),
 		newRestore(),
 		newLinks(),
+		newImages(),
 		newAudit(),
 		newConfig(),
 		newVersion(),

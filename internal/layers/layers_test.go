@@ -19,7 +19,7 @@ var level = map[string]int{
 	"dcmgate/pixel":         12,
 	"dcmgate/transcode":     15,
 	"dcmgate/spool/segment": 19,
-	"dcmgate/dimse":         20, "dcmgate/spool": 20, "dcmgate/cloud": 20, "dcmgate/audit": 20,
+	"dcmgate/dimse":         20, "dcmgate/images": 20, "dcmgate/spool": 20, "dcmgate/cloud": 20, "dcmgate/audit": 20,
 	"dcmgate/transfer":    25,
 	"dcmgate/commitment":  25,
 	"dcmgate/forwarder":   30,

@@ -1,0 +1,240 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/images"
+	"dcmgate/spool"
+	"dcmgate/views"
+	"dcmgate/web"
+)
+
+// imagesDir is the folder of images that are not DICOM in the data directory.
+const imagesDir = "images"
+
+// maxImageAddress is what FilePath, of 64 characters (4.2.5), leaves beside the path and name of an image.
+const maxImageAddress = 64 - len(web.ImagePath) - 22 - len(".jpg")
+
+// Images configures what is kept of images that are not DICOM.
+type Images struct {
+	Address string // what FilePath begins with, without a slash at the end; "": there are none
+	MaxSize int64  // bytes of a file
+}
+
+func (v *validator) images(raw *rawImages, cfg *Config) Images {
+	i := Images{Address: parsed(v, raw.Address, parseBaseURL), MaxSize: v.size(raw.MaxSize, 1<<10, 4<<30)}
+	switch {
+	case i.Address == "":
+	case len(i.Address) > maxImageAddress:
+		v.fail(raw.Address.at, "has %d characters; the standard's 64 of FilePath leave room for %d", len(i.Address), maxImageAddress)
+	case !cfg.servesPublic():
+		v.fail(raw.Address.at, "images are served where interface 203 is: set public.listen and retrieve.clients")
+	}
+	return i
+}
+
+// openImages opens the store of images; nil if there are none.
+func openImages(cfg *Config, s *spool.Spool, log *slog.Logger, registry prometheus.Registerer) (*images.Store, error) {
+	if cfg.Images.Address == "" {
+		return nil, nil
+	}
+	return images.Open(context.Background(), filepath.Join(cfg.DataDir, imagesDir), images.Options{
+		MaxSize: cfg.Images.MaxSize,
+		Room: func() error {
+			if s.Pressure() >= spool.LevelReject {
+				return images.ErrFull
+			}
+			return nil
+		},
+		Logger: log, Registerer: registry,
+	})
+}
+
+func closeImages(s *images.Store) error {
+	if s == nil {
+		return nil
+	}
+	return s.Close()
+}
+
+// imageRows are images as rows name them.
+type imageRows struct {
+	*images.Store
+	address string
+}
+
+// Address implements [views.Others].
+func (r imageRows) Address(in *images.Image) string { return r.address + web.ImagePath + in.Name() }
+
+// others are what V_DocImage_F is made of; nil if there are none.
+func (i Images) others(s *images.Store) views.Others {
+	if s == nil {
+		return nil
+	}
+	return imageRows{s, i.Address}
+}
+
+// served are what the public listener serves; nil if there are none.
+func servedImages(s *images.Store) web.Images {
+	if s == nil {
+		return nil
+	}
+	return s
+}
+
+// ImageOperator is what a person may ask of images that are not DICOM.
+type ImageOperator interface {
+	// AddImage stores an image and returns once it is durable.
+	AddImage(ctx context.Context, id images.Identifiers, body io.Reader) (StoredImage, error)
+	// ListImages lists images of a study, or of all, in the order of their last changes behind one of them.
+	ListImages(ctx context.Context, study string, behind uint64) ([]StoredImage, error)
+	// WithdrawImage takes an image away; its row says so.
+	WithdrawImage(ctx context.Context, id, reason string) error
+	// VerifyImages reads every image back.
+	VerifyImages(ctx context.Context) (images.Report, error)
+}
+
+// StoredImage is an image that is not DICOM, as operators see it.
+type StoredImage struct {
+	ID        string    `json:"id"`
+	Sequence  uint64    `json:"sequence"` // of its last change
+	Added     bool      `json:"added,omitempty"`
+	Accession string    `json:"accession_number"`
+	Study     string    `json:"study"`
+	PatID     string    `json:"patient_id"`
+	Kind      string    `json:"kind"`
+	Width     int       `json:"width"`
+	Height    int       `json:"height"`
+	Size      int64     `json:"size"`
+	Digest    string    `json:"digest"` // SHA-256
+	Received  time.Time `json:"received"`
+	Withdrawn bool      `json:"withdrawn"`
+}
+
+func describeImage(in *images.Image, added bool) StoredImage {
+	return StoredImage{
+		ID: in.ID, Sequence: in.Sequence, Added: added, Accession: in.AccessionNumber, Study: in.StudyInstanceUID, PatID: in.PatID,
+		Kind: string(in.Kind), Width: in.Width, Height: in.Height, Size: in.Size, Digest: in.DigestText(), Received: in.Received, Withdrawn: in.Withdrawn,
+	}
+}
+
+var errNoImages = errors.New("no images are kept; set images.address in the configuration")
+
+// AddImage implements [ImageOperator].
+func (o *operations) AddImage(ctx context.Context, id images.Identifiers, body io.Reader) (StoredImage, error) {
+	if o.images == nil {
+		return StoredImage{}, errNoImages
+	}
+	in, added, err := o.images.Add(ctx, images.Incoming{Source: images.FromCommand, Identifiers: id, Body: body})
+	return describeImage(&in, added), err
+}
+
+// ListImages implements [ImageOperator].
+func (o *operations) ListImages(ctx context.Context, study string, behind uint64) (list []StoredImage, err error) {
+	if o.images == nil {
+		return nil, errNoImages
+	}
+	var found []images.Image
+	if study == "" {
+		found, err = o.images.Changes(ctx, behind, maxJobsPage)
+	} else {
+		found, err = o.images.OfStudy(ctx, study, behind, maxJobsPage)
+	}
+	list = make([]StoredImage, len(found))
+	for i := range found {
+		list[i] = describeImage(&found[i], false)
+	}
+	return list, err
+}
+
+// WithdrawImage implements [ImageOperator].
+func (o *operations) WithdrawImage(ctx context.Context, id, reason string) error {
+	if o.images == nil {
+		return errNoImages
+	}
+	_, err := o.images.Withdraw(ctx, id, reason)
+	return err
+}
+
+// VerifyImages implements [ImageOperator].
+func (o *operations) VerifyImages(ctx context.Context) (images.Report, error) {
+	if o.images == nil {
+		return images.Report{}, errNoImages
+	}
+	return o.images.Verify(ctx, nil)
+}
+
+func (c control) handleImages(mux *http.ServeMux) {
+	mux.HandleFunc("POST /v1/images", func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // only the owner can ask for it
+		q := r.URL.Query()
+		id := images.Identifiers{AccessionNumber: q.Get(images.FieldAccessionNumber), StudyInstanceUID: q.Get(images.FieldStudyInstanceUID), PatID: q.Get(images.FieldPatID)}
+		in, err := c.AddImage(r.Context(), id, r.Body)
+		answer(w, in, err)
+	})
+	mux.HandleFunc("GET /v1/images", func(w http.ResponseWriter, r *http.Request) {
+		behind, err := strconv.ParseUint("0"+r.URL.Query().Get("behind"), 10, 64)
+		if err != nil {
+			answer(w, nil, err)
+			return
+		}
+		list, err := c.ListImages(r.Context(), r.URL.Query().Get("study"), behind)
+		answer(w, list, err)
+	})
+	mux.HandleFunc("POST /v1/images/withdraw", func(w http.ResponseWriter, r *http.Request) {
+		var rq withdrawRequest
+		if decode(w, r, &rq) {
+			answer(w, struct{}{}, c.WithdrawImage(r.Context(), rq.ID, rq.Reason))
+		}
+	})
+	mux.HandleFunc("POST /v1/images/verify", func(w http.ResponseWriter, r *http.Request) {
+		report, err := c.VerifyImages(r.Context())
+		answer(w, report, err)
+	})
+}
+
+// withdrawRequest is the body of /v1/images/withdraw.
+type withdrawRequest struct {
+	ID     string `json:"id"`
+	Reason string `json:"reason"`
+}
+
+// AddImage implements [ImageOperator].
+func (c *client) AddImage(ctx context.Context, id images.Identifiers, body io.Reader) (in StoredImage, err error) {
+	q := url.Values{images.FieldAccessionNumber: {id.AccessionNumber}, images.FieldStudyInstanceUID: {id.StudyInstanceUID}, images.FieldPatID: {id.PatID}}
+	rq, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://gateway/v1/images?"+q.Encode(), io.NopCloser(body))
+	if err != nil {
+		return in, err
+	}
+	return in, c.send(rq, &in)
+}
+
+// ListImages implements [ImageOperator].
+func (c *client) ListImages(ctx context.Context, study string, behind uint64) (list []StoredImage, err error) {
+	q := url.Values{"study": {study}, "behind": {fmt.Sprint(behind)}}
+	err = c.call(ctx, http.MethodGet, "/v1/images?"+q.Encode(), nil, &list)
+	return list, err
+}
+
+// WithdrawImage implements [ImageOperator].
+func (c *client) WithdrawImage(ctx context.Context, id, reason string) error {
+	return c.call(ctx, http.MethodPost, "/v1/images/withdraw", withdrawRequest{strings.TrimSpace(id), reason}, &struct{}{})
+}
+
+// VerifyImages implements [ImageOperator].
+func (c *client) VerifyImages(ctx context.Context) (r images.Report, err error) {
+	err = c.call(ctx, http.MethodPost, "/v1/images/verify", nil, &r)
+	return r, err
+}

@@ -228,7 +228,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte) {
 		if e, err := parse(line); err == nil {
 			s := e.Summary() // must not panic
-			_ = s.Requestor.Name()
+			_ = s.Requestor.Label()
 		}
 	})
 }

@@ -29,16 +29,19 @@ type Summary struct {
 type Party struct {
 	UserID  string `json:"user_id"`
 	AETitle string `json:"ae_title,omitempty"`
+	Name    string `json:"name,omitempty"` // for people
 	Address string `json:"address,omitempty"`
 }
 
-// Name is the AE title, or else the user ID.
-func (p *Party) Name() string {
+// Label is the AE title, or else the user ID with the name.
+func (p *Party) Label() string {
 	switch {
 	case p == nil:
 		return ""
 	case p.AETitle != "":
 		return p.AETitle
+	case p.Name != "" && !strings.HasPrefix(p.UserID, p.Name+"@"):
+		return p.UserID + " (" + p.Name + ")"
 	}
 	return p.UserID
 }
@@ -69,7 +72,7 @@ func (e *Entry) Summary() Summary {
 }
 
 func (s *Summary) place(a *ActiveParticipant) {
-	p := &Party{UserID: a.UserID, AETitle: strings.TrimPrefix(a.AlternativeUserID, "AETITLES="), Address: a.AccessPoint}
+	p := &Party{UserID: a.UserID, Name: a.UserName, AETitle: strings.TrimPrefix(a.AlternativeUserID, "AETITLES="), Address: a.AccessPoint}
 	placed := a.Requestor
 	if a.Requestor {
 		s.Requestor = p

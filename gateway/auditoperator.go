@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/user"
 	"strconv"
@@ -14,6 +15,34 @@ import (
 	"dcmgate/audit"
 	"dcmgate/dicom"
 )
+
+// invoker is the user ID of who has run the program, which may since have become the owner of the data directory.
+var invoker = os.Getuid()
+
+// invokerHeader tells the gateway who uses a command, beside whom the system says it is: the owner of the data directory,
+// mostly. Whoever can connect could say anything; they own the audit trail, too.
+const invokerHeader = "Dcmgate-Invoker"
+
+// invokerName is who has run the program: the one who called sudo, if it was run by it.
+func invokerName() string {
+	if name := os.Getenv("SUDO_USER"); name != "" {
+		return name
+	}
+	name, _, _ := strings.Cut(userOf(invoker).UserID, "@")
+	return name
+}
+
+// named has requests over the control socket carry who uses the command.
+func named(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if name := r.Header.Get(invokerHeader); name != "" {
+			p := operatorOf(r.Context())
+			p.UserName = name
+			r = r.WithContext(context.WithValue(r.Context(), operatorKey{}, p))
+		}
+		h.ServeHTTP(w, r)
+	})
+}
 
 // operatorKey is the key of a context's value: the audit.Participant who asks.
 type operatorKey struct{}
@@ -59,7 +88,14 @@ func operatorOf(ctx context.Context) audit.Participant {
 	if p, ok := ctx.Value(operatorKey{}).(audit.Participant); ok {
 		return p
 	}
-	return userOf(os.Getuid())
+	return localOperator()
+}
+
+// localOperator is who uses a command that finds no gateway running.
+func localOperator() audit.Participant {
+	p := userOf(os.Getuid())
+	p.UserName = invokerName()
+	return p
 }
 
 // operator is o, telling of what is done by it.

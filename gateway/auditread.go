@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io/fs"
 	"net/http"
-	"os"
 	"syscall"
 
 	"dcmgate/audit"
@@ -27,7 +26,7 @@ func NoteAuditRead(ctx context.Context, cfg Config) error {
 	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
 		return err
 	}
-	return audit.Append(auditOptions(&cfg), audit.LogUsed(requestor(userOf(os.Getuid())), "file:"+cfg.AuditDirectory()))
+	return audit.Append(auditOptions(&cfg), audit.LogUsed(requestor(localOperator()), "file:"+cfg.AuditDirectory()))
 }
 
 // postAuditRead is what NoteAuditRead asks for.

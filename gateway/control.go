@@ -59,7 +59,7 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.health()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.ready()) })
 	mux.HandleFunc("POST /v1/audit/read", c.audit.postAuditRead)
-	return mux
+	return named(mux)
 }
 
 func (c control) getStatus(w http.ResponseWriter, r *http.Request) {

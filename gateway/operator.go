@@ -252,6 +252,7 @@ func (c *client) send(rq *http.Request, out any) error {
 
 // answered sends a request and turns an answer other than 200 into its error.
 func (c *client) answered(rq *http.Request) (*http.Response, error) {
+	rq.Header.Set(invokerHeader, invokerName())
 	resp, err := c.http.Do(rq)
 	if err != nil {
 		return nil, fmt.Errorf("ask the running gateway: %w", err)

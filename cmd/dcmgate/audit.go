@@ -179,11 +179,11 @@ func parties(s *audit.Summary) (who, from string) {
 		from = first.Address
 	}
 	if s.Source == nil || s.Destination == nil {
-		return first.Name(), from
+		return first.Label(), from
 	}
-	who = s.Source.Name() + " -> " + s.Destination.Name()
-	if s.Requestor != nil && s.Requestor.Name() != s.Source.Name() && s.Requestor.Name() != s.Destination.Name() {
-		who += " for " + s.Requestor.Name()
+	who = s.Source.Label() + " -> " + s.Destination.Label()
+	if s.Requestor != nil && s.Requestor.Label() != s.Source.Label() && s.Requestor.Label() != s.Destination.Label() {
+		who += " for " + s.Requestor.Label()
 	}
 	return who, from
 }

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"dcmgate/internal/peertest"
 )
@@ -14,11 +15,12 @@ import (
 // run runs a program that has to succeed.
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
-	out, status := peertest.Run(t, []string{"SOURCE_DATE_EPOCH=1700000000", "DEB_COMPRESS=none"}, program, args...)
-	if status != 0 {
-		t.Fatalf("%s: exit status %d\n%s", filepath.Base(program), status, out)
+	p := peertest.Start(t, []string{"SOURCE_DATE_EPOCH=1700000000", "DEB_COMPRESS=none"}, program, args...)
+	status, err := p.Wait(5 * time.Minute) // it may have to compile everything
+	if err != nil || status != 0 {
+		t.Fatalf("%s: exit status %d, %v\n%s", filepath.Base(program), status, err, p.Output())
 	}
-	return out
+	return p.Output()
 }
 
 func TestPackage(t *testing.T) {

@@ -65,10 +65,10 @@ func build(t *testing.T) *built {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build dcmgate: %v\n%s", err, out)
 	}
-	out, status := peertest.Run(t, []string{"BUILDAH=" + strings.Join(b.buildah, " "), "SOURCE_DATE_EPOCH=1700000000"},
+	script := peertest.Start(t, []string{"BUILDAH=" + strings.Join(b.buildah, " "), "SOURCE_DATE_EPOCH=1700000000"},
 		"../../scripts/image", b.binary, runtime.GOARCH, "1.2.3+test", b.file)
-	if status != 0 {
-		t.Fatalf("scripts/image: exit status %d\n%s", status, out)
+	if status, err := script.Wait(5 * time.Minute); err != nil || status != 0 {
+		t.Fatalf("scripts/image: exit status %d, %v\n%s", status, err, script.Output())
 	}
 	b.read(t)
 	return b

@@ -218,7 +218,9 @@ const maxBatch = 256 << 10
 // flush writes what is queued.
 func (l *Log) flush() {
 	for {
-		for len(l.pending) < maxBatch && len(l.queue) > 0 && !l.failing {
+		// A log that fails tries with what is pending; if that is nothing, a sync failed, and only a write tells whether
+		// the disk works again.
+		for len(l.pending) < maxBatch && len(l.queue) > 0 && (!l.failing || l.waiting == 0) {
 			l.take(<-l.queue)
 		}
 		if len(l.pending) < maxBatch {

@@ -287,6 +287,42 @@ func TestFullDiskHoldsNothingUp(t *testing.T) {
 	}
 }
 
+// TestFailedSyncHoldsNothingUp: a sync that failed while nothing was pending does not end the writing.
+func TestFailedSyncHoldsNothingUp(t *testing.T) {
+	o := options(t)
+	o.Sync = time.Second
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Record(numbered(0))
+	l.flush()
+	works := l.files.f
+	pipe, other, err := os.Pipe() // cannot be synced
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	l.files.f = pipe
+	l.maintain()
+	if !l.failing {
+		t.Fatal("a pipe can be synced")
+	}
+	l.files.f = works
+	pipe.Close()
+	for i := range 3 {
+		l.Record(numbered(i + 1))
+	}
+	l.flush()
+	if l.failing || len(l.queue) > 0 {
+		t.Errorf("failing: %v, %d wait", l.failing, len(l.queue))
+	}
+	l.Close()
+	if list, damaged := entries(t, o.Dir); len(list) != 4 || damaged != 0 || list[3].Message.Description() != "message 3" {
+		t.Errorf("%d entries, %d damaged", len(list), damaged)
+	}
+}
+
 func TestInstancesAreToldByStudy(t *testing.T) {
 	o := options(t)
 	l, stop := running(t, o)

@@ -189,7 +189,10 @@ func (t *target) explain(place, folder string, v Verdict, now time.Time) error {
 	}
 	f := os.NewFile(uintptr(fd), "reason")
 	_, err = fmt.Fprintf(f, reasonText, v.reason, v.code, now.Format(time.RFC3339), folder)
-	return errors.Join(err, f.Close())
+	if err = errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, unix.Unlinkat(to.fd(), path.Base(place)+reasonSuffix, 0))
+	}
+	return nil
 }
 
 // reasonText is for whoever has put the file there.

@@ -235,7 +235,10 @@ func (p *pass) leave(d *directory, name string, state stamp, v Verdict) error {
 	if err != nil || v.kind == taken {
 		return err
 	}
-	return t.explain(place, p.o.Name, v, time.Now())
+	if err := t.explain(place, p.o.Name, v, time.Now()); err != nil { // it has been moved aside all the same
+		p.o.Logger.Warn("the reason could not be written beside a file that was moved aside", "code", v.code, "reason", v.reason, "error", err)
+	}
+	return nil
 }
 
 // target opens a folder that files are moved to, once in a pass.

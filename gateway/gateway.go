@@ -235,7 +235,8 @@ func (g *Gateway) open() (_ *parts, err error) {
 func dataDirError(dir string, err error) error {
 	err = fmt.Errorf("spool in %s: %w", dir, err)
 	if errors.Is(err, syscall.EROFS) {
-		return fmt.Errorf("%w; a service of systemd may write only to its StateDirectory= and to what ReadWritePaths= names", err)
+		return fmt.Errorf("%w; a service of systemd may write only to its StateDirectory= and to what ReadWritePaths= names. "+
+			"A disk that failed is read-only until it was checked and mounted again: see dmesg, then umount, e2fsck (or fsck), mount", err)
 	}
 	return err
 }

@@ -52,6 +52,38 @@ func TestFailedCommitStoresNothing(t *testing.T) {
 	}
 }
 
+// TestFailedBegin has no segment to be had: what the disk refuses is seen by everybody, what passes is not.
+func TestFailedBegin(t *testing.T) {
+	for _, row := range []struct {
+		cause     error
+		full, red bool
+	}{
+		{syscall.EROFS, false, true},
+		{syscall.EIO, false, true},
+		{fmt.Errorf("%w: %w", segment.ErrNoSpace, syscall.ENOSPC), true, false},
+		{segment.ErrTooManyWriters, false, false},
+	} {
+		t.Run(row.cause.Error(), func(t *testing.T) {
+			s, f := openFaulty(t, t.TempDir(), small())
+			o := synth.NewTemplate(3000, 1).Object(1, 1, 1)
+			f.set(func() { f.begin = func() error { return row.cause } })
+			if _, err := s.Begin(incoming(o)); !errors.Is(err, row.cause) || errors.Is(err, ErrFull) != row.full {
+				t.Errorf("begin: %v", err)
+			}
+			if err := s.Health(); errors.Is(err, row.cause) != row.red {
+				t.Errorf("health: %v", err)
+			}
+			f.set(func() { f.begin = nil })
+			s.pressure.refuse.Store(0)
+			s.pressure.next.Store(0)
+			mustSend(t, s, o)
+			if err := s.Health(); err != nil {
+				t.Errorf("after a good write: %v", err)
+			}
+		})
+	}
+}
+
 // TestSecondCopyTakesOver lets the first of two copies fail while the second waits for it.
 func TestSecondCopyTakesOver(t *testing.T) {
 	s, f := openFaulty(t, t.TempDir(), small())

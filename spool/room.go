@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/dgraph-io/badger/v4"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,13 +30,14 @@ const (
 )
 
 // indexRoom sees to it that Badger finds room for what it writes. It writes into files that it maps, and a store into a
-// page for which the file system has no block kills the process by SIGBUS. Where other programs fill the disk too, it
+// page for which the file system has no block, or that has become read-only, kills the process by SIGBUS. Where other programs fill the disk too, it
 // does not help to look before: so the logs of the memtables, which take every transaction, get their blocks ahead, that
 // of the next memtable included. For the tables, whose names and sizes only Badger knows, room is asked for.
 type indexRoom struct {
 	dir     string
 	reserve *reserve
 	free    func() (int64, error) // of the file system
+	writes  func() error          // an error if the file system takes no writes at present
 
 	once sync.Once
 	done chan struct{} // ends the waits for room
@@ -45,7 +47,20 @@ type indexRoom struct {
 
 func newIndexRoom(dir string, r *reserve) *indexRoom {
 	free := func() (int64, error) { return freeBytes(filepath.Dir(dir)) }
-	return &indexRoom{dir: dir, reserve: r, free: free, done: make(chan struct{})}
+	return &indexRoom{dir: dir, reserve: r, free: free, writes: func() error { return writable(dir) }, done: make(chan struct{})}
+}
+
+// writable is an error if the file system of an index has become read-only, or was shut down, as happens after an error of
+// the disk. The kernel says so to whoever opens a file for writing; ext4 does not show it in statfs.
+func writable(dir string) error {
+	f, err := os.OpenFile(filepath.Join(dir, badger.ManifestFilename), os.O_WRONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // no index yet
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
 }
 
 // freeBytes is what the file system of a directory has left for this user.
@@ -70,8 +85,11 @@ func (e *noRoomError) Error() string {
 
 func (e *noRoomError) Unwrap() error { return syscall.ENOSPC }
 
-// ask wants so many bytes free, and gives the reserve for them if it has to.
+// ask wants so many bytes free on a file system that takes writes, and gives the reserve for them if it has to.
 func (r *indexRoom) ask(need int64) error {
+	if err := r.writes(); err != nil {
+		return err
+	}
 	free, err := r.free()
 	if err == nil && free < need && r.reserve.give() {
 		free, err = r.free()

@@ -141,30 +141,62 @@ func TestOpenWithoutRoom(t *testing.T) {
 	}
 }
 
-// TestIndexWithoutRoom takes the room away under a spool at work: it is red, stores what is in reception and no more, and
-// goes on by itself.
+// TestIndexWithoutRoom takes the room, or the right to write, away under a spool at work: it is red, stores what is in
+// reception and no more, and goes on by itself.
 func TestIndexWithoutRoom(t *testing.T) {
+	for _, row := range []struct {
+		name   string
+		cause  error
+		breaks func(*indexRoom, *atomic.Bool)
+	}{
+		{"full", syscall.ENOSPC, func(r *indexRoom, broken *atomic.Bool) {
+			r.free = func() (int64, error) {
+				if broken.Load() {
+					return 0, nil
+				}
+				return 1 << 30, nil
+			}
+		}},
+		{"read-only", syscall.EROFS, func(r *indexRoom, broken *atomic.Bool) { r.writes = failing(broken, syscall.EROFS) }},
+		{"shut down", syscall.EIO, func(r *indexRoom, broken *atomic.Bool) { r.writes = failing(broken, syscall.EIO) }},
+	} {
+		t.Run(row.name, func(t *testing.T) { testIndexWithoutRoom(t, row.cause, row.breaks) })
+	}
+}
+
+func failing(broken *atomic.Bool, err error) func() error {
+	return func() error {
+		if broken.Load() {
+			return err
+		}
+		return nil
+	}
+}
+
+func testIndexWithoutRoom(t *testing.T, cause error, breakIt func(*indexRoom, *atomic.Bool)) {
+	t.Helper()
 	s := openSpool(t, t.TempDir(), small())
 	tpl := synth.NewTemplate(3000, 1)
 	mustSend(t, s, tpl.Object(1, 1, 0))
 	flush(t, s)
-	var free atomic.Int64
+	var broken atomic.Bool
+	broken.Store(true)
 	err := s.adjust(func(x *tx) error {
-		x.onDurable(func() { s.room.free = func() (int64, error) { return free.Load(), nil } })
+		x.onDurable(func() { breakIt(s.room, &broken) })
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	mustSend(t, s, tpl.Object(1, 1, 1))
-	waitFor(t, func() bool { return errors.Is(s.Health(), syscall.ENOSPC) })
+	waitFor(t, func() bool { return errors.Is(s.Health(), cause) })
 	if _, err := s.Begin(incoming(tpl.Object(1, 1, 2))); !errors.Is(err, ErrUnhealthy) {
 		t.Errorf("begin: %v", err)
 	}
 	if _, err := s.Drop(t.Context(), JobFilter{}, "nobody waits for ever"); !errors.Is(err, ErrUnhealthy) {
 		t.Errorf("drop: %v", err)
 	}
-	free.Store(1 << 30)
+	broken.Store(false)
 	waitFor(t, func() bool { return s.Health() == nil })
 	s.pressure.refuse.Store(0)
 	s.pressure.next.Store(time.Now().UnixNano())

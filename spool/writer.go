@@ -51,6 +51,9 @@ func (s *Spool) Begin(in Incoming) (*Writer, error) {
 		return nil, fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	if err != nil {
+		if !errors.Is(err, segment.ErrTooManyWriters) && !errors.Is(err, segment.ErrClosed) {
+			s.health.segmentFailed(err)
+		}
 		return nil, fmt.Errorf("begin instance: %w", err)
 	}
 	w := &Writer{s: s, in: instanceOfIncoming(in), record: record, parts: partsPool.Get().(*parts)}

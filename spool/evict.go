@@ -34,6 +34,7 @@ func (s *Spool) runEvictor() {
 		case <-s.closing:
 			return
 		}
+		s.clock.look()
 		freed, err := s.evictPass()
 		if err != nil && !errors.Is(err, ErrClosed) {
 			s.log.Error("eviction failed", "error", err)
@@ -126,7 +127,7 @@ func (s *Spool) evictSegment(info segment.Info, whole bool, over int64) (freed i
 		return 0, nil
 	}
 	now, dead := s.o.Now(), use.done == use.live
-	retention := s.pressure.limits.Load().Retention
+	retention := s.retention()
 	switch {
 	case whole && dead && s.expired(use.newest, now):
 		return s.evictFrom(info, evictOp{s: s}, -1, whole)
@@ -139,9 +140,17 @@ func (s *Spool) evictSegment(info segment.Info, whole bool, over int64) (freed i
 	return 0, nil
 }
 
+// retention is the age at which instances go, 0 while age tells nothing.
+func (s *Spool) retention() time.Duration {
+	if !s.clock.believed() {
+		return 0
+	}
+	return s.pressure.limits.Load().Retention
+}
+
 // expired tells whether something received at ms is past retention.
 func (s *Spool) expired(ms int64, now time.Time) bool {
-	retention := s.pressure.limits.Load().Retention
+	retention := s.retention()
 	return retention > 0 && ms < now.Add(-retention).UnixMilli()
 }
 

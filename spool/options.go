@@ -59,7 +59,8 @@ type Options struct {
 	Registerer prometheus.Registerer // nil registers nothing
 	Now        func() time.Time      // time.Now
 
-	window int // windowSize
+	window int                  // windowSize
+	passed func() time.Duration // see clockWatch; by Now if that is given
 }
 
 func (o Options) withDefaults() Options {
@@ -94,7 +95,11 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Now == nil {
-		o.Now = time.Now
+		o.Now, o.passed = time.Now, sinceStart()
+	}
+	if o.passed == nil {
+		start := o.Now()
+		o.passed = func() time.Duration { return o.Now().Sub(start) }
 	}
 	return o
 }

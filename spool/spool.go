@@ -34,6 +34,7 @@ type Spool struct {
 	payloads  payloads
 	ledger    *ledger
 	health    *health
+	clock     *clockWatch
 	committer *committer
 	pending   *pending
 	stripes   stripes
@@ -113,6 +114,7 @@ func newSpool(dir string, o Options) *Spool {
 		log:     o.Logger,
 		ledger:  newLedger(),
 		health:  &health{log: o.Logger},
+		clock:   newClockWatch(o.Now, o.passed, o.Logger),
 		pending: newPending(),
 		slots:   make(slots, o.MaxPending),
 		queues:  map[string]*queue{},

@@ -172,6 +172,7 @@ func (p *pngReader) rows(info Info, h []byte) error {
 		return p.inflated(err)
 	}
 	bits := int64(h[8]) * int64(channels[h[9]])
+	pixels := make([]byte, 8<<10)
 	row := func(width, height int) error {
 		if width == 0 {
 			return nil
@@ -184,8 +185,12 @@ func (p *pngReader) rows(info Info, h []byte) error {
 			if filter[0] > 4 {
 				return p.bad("filter of a row")
 			}
-			if _, err := io.CopyN(io.Discard, z, (int64(width)*bits+7)/8); err != nil {
-				return p.inflated(err)
+			for left := (int64(width)*bits + 7) / 8; left > 0; {
+				n, err := io.ReadFull(z, pixels[:min(left, int64(len(pixels)))])
+				if err != nil {
+					return p.inflated(err)
+				}
+				left -= int64(n)
 			}
 		}
 		return nil

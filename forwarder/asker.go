@@ -185,7 +185,7 @@ func (c *courier) ask(ctx context.Context, batch []spool.Job) {
 	defer c.asked()
 	a, err := c.dialCommitment(ctx)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && c.tenure.Err() == nil {
 			c.requestFailed(c.Policy.Probe, requestFailed, classifyDial(err))
 		}
 		return
@@ -216,6 +216,7 @@ func (c *courier) asked() {
 func (c *courier) dialCommitment(ctx context.Context) (*dimse.Association, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.DialTimeout)
 	defer cancel()
+	defer context.AfterFunc(c.tenure, cancel)()
 	return c.asker.dialer.DialCommitment(ctx, c.Destination, commitment.Reports(
 		func(_ context.Context, _ *dimse.Request, r *commitment.Result) error { return c.takeReport(r) }))
 }
@@ -392,6 +393,8 @@ func (c *courier) awaitReports(ctx context.Context, a *dimse.Association, made [
 		case <-linger.C:
 			return
 		case <-a.Done():
+			return
+		case <-c.tenure.Done(): // reports find their way without it
 			return
 		case <-ctx.Done():
 			return

@@ -21,7 +21,6 @@ type courier struct {
 	queue     Queue
 	dialer    Dialer
 	converter *transfer.Converter
-	grace     time.Duration
 	log       *slog.Logger
 	metrics   destinationInstruments
 	random    func() float64
@@ -29,6 +28,9 @@ type courier struct {
 	limiter *transfer.Limiter
 	kicks   chan struct{} // wakes the run goroutine
 	sent    atomic.Int64  // bytes read for sending
+
+	tenure context.Context // over once another courier is to take over, or none
+	retire func()          // ends it
 
 	mu         sync.Mutex // guards what follows; never held during I/O
 	feed       feed
@@ -53,7 +55,9 @@ type courier struct {
 	quit       <-chan struct{} // closed when run is to end
 	window     int             // granted at the last negotiation
 	limit      Rate            // at present
-	limitUntil time.Time       // the calendar need not be asked before
+	calendar   Calendar
+	limitUntil time.Time     // the calendar need not be asked before
+	grace      time.Duration // for what is under way when run is to end
 
 	waitingSince time.Time     // the feed has not been empty since
 	answerTook   time.Duration // to the last association request that nothing held up
@@ -77,21 +81,24 @@ const (
 	maxPassed        = 64 // jobs that may overtake one that needs another association
 )
 
-// run serves the destination until ctx ends. Then all leases are handed back.
+// run serves the destination until ctx ends, or the courier's tenure: then it
+// takes no further job and waits for what is under way, however long that takes.
+// In the end all leases are handed back.
 func (c *courier) run(ctx context.Context) error {
 	var workers errgroup.Group
 	c.begin(ctx)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && c.tenure.Err() == nil {
 		select {
 		case <-ctx.Done():
+		case <-c.tenure.Done():
 		case <-c.queue.Ready(c.Name):
 			c.expectMore()
 		case <-c.kicks:
 		case <-timer.C:
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && c.tenure.Err() == nil {
 			timer.Reset(time.Until(c.step(ctx, &workers)))
 		}
 	}
@@ -153,7 +160,7 @@ func (c *courier) follow(now time.Time) time.Time {
 	if now.Before(c.limitUntil) {
 		return c.limitUntil
 	}
-	rate, change := c.Calendar.At(now)
+	rate, change := c.calendar.At(now)
 	c.limitUntil = now.Add(calendarInterval)
 	if !change.IsZero() && change.Before(c.limitUntil) {
 		c.limitUntil = change

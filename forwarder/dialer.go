@@ -2,8 +2,10 @@ package forwarder
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,7 +23,16 @@ type DIMSE struct {
 	Registerer     prometheus.Registerer // nil registers nothing
 
 	mu      sync.Mutex
-	dialers map[string]*dimse.Dialer // by name of the destination
+	dialers map[string]destinationDialer // by name of the destination
+}
+
+// destinationDialer is a dialer and what it was made of.
+type destinationDialer struct {
+	*dimse.Dialer
+	timeouts dimse.Timeouts
+	connect  time.Duration
+	length   uint32
+	secure   *tls.Config
 }
 
 // Dial implements Dialer.
@@ -53,13 +64,16 @@ func (n *DIMSE) DialCommitment(ctx context.Context, d Destination, reports dimse
 func (n *DIMSE) dialer(d Destination) *dimse.Dialer {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if known := n.dialers[d.Name]; known != nil {
-		return known
+	made := destinationDialer{nil, d.Timeouts, d.DialTimeout, d.MaximumLength, d.TLS}
+	if known, ok := n.dialers[d.Name]; ok {
+		if made.Dialer = known.Dialer; made == known {
+			return known.Dialer
+		}
 	}
 	if n.dialers == nil {
-		n.dialers = make(map[string]*dimse.Dialer)
+		n.dialers = make(map[string]destinationDialer)
 	}
-	made := &dimse.Dialer{
+	made.Dialer = &dimse.Dialer{
 		LocalAETitle:      n.CallingAETitle,
 		Timeouts:          d.Timeouts,
 		ConnectTimeout:    d.DialTimeout,
@@ -70,5 +84,5 @@ func (n *DIMSE) dialer(d Destination) *dimse.Dialer {
 		Registerer:        n.Registerer,
 	}
 	n.dialers[d.Name] = made
-	return made
+	return made.Dialer
 }

@@ -3,9 +3,10 @@ package forwarder
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"math"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,9 +36,14 @@ type Options struct {
 // A Forwarder delivers the jobs of a queue to their destinations. The
 // destinations share nothing: what one of them does costs no other anything.
 type Forwarder struct {
-	couriers []*courier
-	byName   map[string]*courier
-	reports  map[string]prometheus.Counter // by outcome
+	metrics *instruments
+
+	mu    sync.Mutex
+	o     Options
+	posts []*post         // in the order of the destinations; then those that are about to end
+	group *errgroup.Group // nil before Run
+	ctx   context.Context // of Run
+	over  bool            // no further post is begun
 }
 
 // New checks the options and prepares the couriers. It starts nothing.
@@ -45,31 +51,12 @@ func New(o Options) (*Forwarder, error) {
 	if o.Queue == nil || o.Dialer == nil {
 		return nil, errors.New("forwarder: needs a queue and a dialer")
 	}
-	o = o.withDefaults()
-	f := &Forwarder{byName: make(map[string]*courier)}
-	metrics := newInstruments(o.Registerer)
-	f.reports = metrics.reportsTaken
-	for _, d := range o.Destinations {
-		d, err := d.withDefaults()
-		if err != nil {
-			return nil, fmt.Errorf("forwarder: %w", err)
-		}
-		if f.byName[d.Name] != nil {
-			return nil, fmt.Errorf("forwarder: destination %q is there twice", d.Name)
-		}
-		if d.Convert && o.Converter == nil {
-			return nil, fmt.Errorf("forwarder: destination %q converts and there is no converter", d.Name)
-		}
-		c := newCourier(d, o, metrics.of(d.Name))
-		if d.Commitment.Enabled {
-			if o.Custody == nil || o.Commitments == nil {
-				return nil, fmt.Errorf("forwarder: destination %q: commitment needs custody and a dialer", d.Name)
-			}
-			c.asker = &asker{Commitment: d.Commitment, custody: o.Custody, dialer: o.Commitments, metrics: metrics.commitmentsOf(d.Name)}
-		}
-		f.couriers = append(f.couriers, c)
-		f.byName[d.Name] = c
+	f := &Forwarder{o: o, metrics: newInstruments(o.Registerer)}
+	apply, err := f.Change(o.Destinations, o.Grace)
+	if err != nil {
+		return nil, err
 	}
+	apply()
 	return f, nil
 }
 
@@ -87,24 +74,29 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-func newCourier(d Destination, o Options, m destinationInstruments) *courier {
+// newCourier makes the courier of a destination that was checked.
+func (f *Forwarder) newCourier(d Destination, o Options) *courier {
+	m := f.metrics.of(d.Name)
 	c := &courier{
 		Destination: d, queue: o.Queue, dialer: o.Dialer, converter: o.Converter, grace: o.Grace, random: o.Random, metrics: m,
-		log:     o.Logger.With("destination", d.Name),
-		limiter: transfer.NewLimiter(int64(Unlimited)),
-		kicks:   make(chan struct{}, 1),
-		served:  make(map[transfer.Pair]int),
-		control: newController(d.Associations),
-		limit:   Unlimited,
-		more:    true,
-		ledger:  newLedger(),
+		log:      o.Logger.With("destination", d.Name),
+		limiter:  transfer.NewLimiter(int64(Unlimited)),
+		kicks:    make(chan struct{}, 1),
+		served:   make(map[transfer.Pair]int),
+		control:  newController(d.Associations),
+		limit:    Unlimited,
+		calendar: d.Calendar,
+		more:     true,
+		ledger:   newLedger(),
 		breaker: breaker{
 			threshold: d.Policy.BreakerThreshold, redial: d.Policy.Redial,
 			probe: d.Policy.Probe, longProbe: d.Policy.LongProbe, random: o.Random,
 		},
 	}
-	m.rate.Set(gaugeRate(Unlimited))
-	m.allowed.Set(float64(c.control.level))
+	if d.Commitment.Enabled {
+		c.asker = &asker{Commitment: d.Commitment, custody: o.Custody, dialer: o.Commitments, metrics: f.metrics.commitmentsOf(d.Name)}
+	}
+	c.tenure, c.retire = context.WithCancel(context.Background())
 	return c
 }
 
@@ -120,18 +112,43 @@ func gaugeRate(r Rate) float64 {
 // called once.
 func (f *Forwarder) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
-	for _, c := range f.couriers {
-		g.Go(func() error { return c.run(ctx) })
+	g.Go(func() error { // keeps the group open for destinations that are yet to come
+		<-ctx.Done()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.over = true
+		return nil
+	})
+	f.mu.Lock()
+	f.group, f.ctx = g, ctx
+	for _, p := range f.posts {
+		f.begin(p)
 	}
+	f.mu.Unlock()
 	return g.Wait()
 }
 
 // Status returns a snapshot of every destination, in the order of the
 // options.
 func (f *Forwarder) Status() []Status {
-	all := make([]Status, len(f.couriers))
-	for i, c := range f.couriers {
-		all[i] = c.status()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]Status, 0, len(f.posts))
+	for _, p := range f.posts {
+		if !p.given {
+			all = append(all, p.status())
+		}
+	}
+	return all
+}
+
+// couriers are those that serve now.
+func (f *Forwarder) couriers() []*courier {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	all := make([]*courier, len(f.posts))
+	for i, p := range f.posts {
+		all[i] = p.courier
 	}
 	return all
 }
@@ -139,10 +156,12 @@ func (f *Forwarder) Status() []Status {
 // Probe lets an open breaker try at once, and commitment be asked for, for a
 // person who has mended something. It reports whether there is such a destination.
 func (f *Forwarder) Probe(destination string) bool {
-	c := f.byName[destination]
-	if c == nil {
+	all := f.couriers()
+	i := slices.IndexFunc(all, func(c *courier) bool { return c.Name == destination })
+	if i < 0 {
 		return false
 	}
+	c := all[i]
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.breaker.hurry()

@@ -84,6 +84,14 @@ func newInstruments(r prometheus.Registerer) *instruments {
 	}
 }
 
+// forget takes away what says how a destination is that is no more. What was
+// counted stays.
+func (i *instruments) forget(destination string) {
+	for _, gauge := range []*prometheus.GaugeVec{i.breaker, i.associations, i.allowed, i.window, i.rate, i.commitmentDegraded} {
+		gauge.DeleteLabelValues(destination)
+	}
+}
+
 // destinationInstruments are those of one destination, its labels made in
 // advance so that every series exists from the start.
 type destinationInstruments struct {

@@ -24,13 +24,13 @@ var errUnrecorded = errors.New("the report could not be recorded")
 // is durable. It fits commitment.Reports.
 func (f *Forwarder) TakeReport(_ context.Context, rq *dimse.Request, r *commitment.Result) error {
 	var asked []*courier
-	for _, c := range f.couriers {
+	for _, c := range f.couriers() {
 		if c.asker != nil && c.CalledAETitle == rq.Association.CallingAETitle() {
 			asked = append(asked, c)
 		}
 	}
 	if len(asked) == 0 {
-		f.reports[reportForeign].Inc()
+		f.metrics.reportsTaken[reportForeign].Inc()
 		return errUnknownTransaction
 	}
 	for _, c := range asked[1:] { // destinations that share an AE title

@@ -38,6 +38,7 @@ const (
 	StateUnreachable = "not working, nothing is sent until the next probe"
 	StateProbing     = "being probed"
 	StateStopped     = "stopped"
+	StateChanging    = "ending what is under way, then its settings change"
 )
 
 // Trouble is the last kind of failure of a destination.

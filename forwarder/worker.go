@@ -138,18 +138,22 @@ func (w *worker) run(ctx context.Context) {
 func (w *worker) dial(ctx context.Context) (transfer.Association, error) {
 	ctx, w.cancel = context.WithTimeout(ctx, w.DialTimeout)
 	defer w.cancel()
+	defer context.AfterFunc(w.tenure, w.cancel)()
 	defer w.watch()()
 	return w.dialer.Dial(ctx, w.Destination, w.contexts)
 }
 
 func (w *worker) pump(ctx context.Context, a transfer.Association) error {
+	w.mu.Lock()
+	grace := w.grace
+	w.mu.Unlock()
 	p := transfer.Pump{
 		Association: a,
 		Source:      w,
 		Window:      w.Window,
 		Limiter:     w.limiter,
 		Linger:      w.Linger,
-		Grace:       w.grace,
+		Grace:       grace,
 	}
 	if w.Convert {
 		p.Converter = w.converter
@@ -396,7 +400,7 @@ func (w *worker) closed(a transfer.Association) {
 func (w *worker) dialFailed(ctx context.Context, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.retired { // given up
+	if w.retired || w.tenure.Err() != nil { // given up
 		return
 	}
 	w.metrics.dialFailed.Inc()

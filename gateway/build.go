@@ -101,9 +101,11 @@ func (g *Gateway) operations(p *parts) Operator {
 	return p.audit.operator(liveOperations{&operations{
 		spool: p.spool, images: p.images, status: func() Status { return g.status(p) },
 		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
-			return rebuildViews(ctx, p.publish, name, progress)
+			return rebuildViews(ctx, p.publish.list(), name, progress)
 		},
-		restore: p.restoring().run,
+		restore: func(ctx context.Context, rq RestoreRequest, progress func(int, int)) (RestoreReport, error) {
+			return p.restoring().run(ctx, rq, progress)
+		},
 		revoke: func(study dicom.UID) error {
 			if p.links == nil {
 				return revokeLinks(g.settings().Config, study)
@@ -198,8 +200,8 @@ func (g *Gateway) status(p *parts) Status {
 		Received:     p.receive.tally.status(),
 		Destinations: destinationStatus(cfg.Destinations, live, p.spool.Counts(), p.spool.OldestJobs()),
 		Commitments:  commitmentStatus(p.keeper),
-		Views:        viewsStatus(p.publish),
-		Upstreams:    upstreamStatus(p.upstreams),
+		Views:        viewsStatus(p.publish.list()),
+		Upstreams:    upstreamStatus(p.upstreams.clients()),
 		Drop:         p.drop.status(),
 		Reload:       g.reloads.status(),
 		Notes:        cfg.Notes,

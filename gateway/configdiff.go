@@ -9,8 +9,9 @@ import (
 
 // change is a key whose value, or the file that it names, is another than before.
 type change struct {
-	key  string // as the parts name it: destinations.rate
-	what string // for people: destinations[cloud].rate, destinations[lab] added
+	key  string // as followers name it: destinations.rate
+	at   string // as people do: destinations[cloud].rate
+	what string // has become of it, if it is not just another value: added
 }
 
 // changes are what differs between two configurations.
@@ -20,6 +21,11 @@ type changes []change
 // names, has changed.
 func (c changes) touch(keys ...string) bool {
 	return slices.ContainsFunc(c, func(c change) bool { return isUnder(c.key, keys) })
+}
+
+// touchAt is touch where one entry of a list is meant: destinations[cloud].tls.
+func (c changes) touchAt(places ...string) bool {
+	return slices.ContainsFunc(c, func(c change) bool { return isUnder(c.at, places) })
 }
 
 // under are the changes of some keys.
@@ -36,8 +42,9 @@ func (c changes) under(keys ...string) (some changes) {
 func (c changes) words() []string {
 	list := []string{}
 	for _, x := range c {
-		if !slices.Contains(list, x.what) {
-			list = append(list, x.what)
+		text := strings.TrimSuffix(x.at+" "+x.what, " ")
+		if !slices.Contains(list, text) {
+			list = append(list, text)
 		}
 	}
 	return list
@@ -65,7 +72,7 @@ type differ struct {
 	found    changes
 }
 
-func (d *differ) note(key, what string) { d.found = append(d.found, change{key, what}) }
+func (d *differ) note(key, at, what string) { d.found = append(d.found, change{key, at, what}) }
 
 // compare looks at what one key holds. key and shown are the two ways to write it.
 func (d *differ) compare(old, new reflect.Value, key, shown string) {
@@ -76,7 +83,7 @@ func (d *differ) compare(old, new reflect.Value, key, shown string) {
 		d.stanza(old, new, key, shown)
 	case old.Type().Elem() == reflect.TypeFor[value]():
 		if old.IsNil() != new.IsNil() || !slices.Equal(textsOf(old), textsOf(new)) {
-			d.note(key, shown)
+			d.note(key, shown, "")
 		}
 	default:
 		d.list(old, new, key, shown)
@@ -86,9 +93,9 @@ func (d *differ) compare(old, new reflect.Value, key, shown string) {
 func (d *differ) value(old, new value, key, shown string) {
 	switch {
 	case old.Text != new.Text:
-		d.note(key, shown)
+		d.note(key, shown, "")
 	case d.old[old.at.path] != d.new[new.at.path]:
-		d.note(key, shown+" (contents of the file)")
+		d.note(key, shown, "(contents of the file)")
 	}
 }
 
@@ -111,17 +118,17 @@ func (d *differ) list(old, new reflect.Value, key, shown string) {
 			d.compare(old.Index(i), new.Index(j), key, at)
 		} else {
 			same = false
-			d.note(key, at+" removed")
+			d.note(key, at, "removed")
 		}
 	}
 	for _, name := range after {
 		if !slices.Contains(before, name) {
 			same = false
-			d.note(key, shown+"["+name+"] added")
+			d.note(key, shown+"["+name+"]", "added")
 		}
 	}
 	if same && (!slices.Equal(before, after) || old.IsNil() != new.IsNil()) {
-		d.note(key, shown+" in another order")
+		d.note(key, shown, "in another order")
 	}
 }
 

@@ -78,9 +78,9 @@ func (v *validator) checkEvictAfter(cfg *Config) {
 
 // abandonAwaiting ends the waiting for commitments of destinations that are not
 // asked for them any more; else nothing ever would.
-func (g *Gateway) abandonAwaiting(ctx context.Context, s *spool.Spool) {
+func (g *Gateway) abandonAwaiting(ctx context.Context, cfg *settings, s *spool.Spool) {
 	counts := s.Counts()
-	for _, d := range g.settings().Destinations {
+	for _, d := range cfg.Destinations {
 		if d.Commitment.Enabled || counts[d.Name].Awaiting == 0 {
 			continue
 		}

@@ -24,6 +24,9 @@ var followers = []follower{
 	{keys: []string{"ae_title", "commitment"}, prepare: (*transition).keeper},
 	{keys: []string{"ae_title", "dicom.accept", "dicom.check_called_ae", "dicom.window", "dicom.sop_classes", "dicom.transfer_syntaxes",
 		"peers", "destinations", "upstreams"}, prepare: (*transition).receivePolicy},
+	{keys: []string{"institution", "rows", "views", "public.url"}, prepare: (*transition).publishers},
+	{keys: []string{"ae_title", "upstreams"}, prepare: (*transition).upstreams},
+	{keys: []string{"ae_title", "destinations", "shutdown_timeout"}, prepare: (*transition).destinations},
 	{keys: []string{"dicom.max_associations", "dicom.max_per_address", "dicom.max_pdu", "dicom.timeouts"}, prepare: (*transition).associationLimits},
 	{keys: []string{"dicom.tls.cert", "dicom.tls.key", "dicom.tls.client_ca", "public.tls", "shutdown_timeout",
 		"http.token", "http.open_checks", "http.hosts", "http.tls"}, prepare: (*transition).lookedUp},
@@ -32,11 +35,11 @@ var followers = []follower{
 	{keys: []string{"audit"}, keep: func(new, running *Config) { new.Audit = running.Audit }},
 	{keys: []string{"ae_title", "drop"}, prepare: (*transition).dropFolders},
 
-	// TODO
-	{keys: []string{"institution", "http.listen", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "dicom.listen", "dicom.tls.listen", "destinations", "upstreams", "views", "rows", "images", "retrieve"}, keep: func(new, running *Config) {
+	// Listeners, and what serves interface 203, are made at the start.
+	{keys: []string{"http.listen", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "dicom.listen", "dicom.tls.listen", "images", "retrieve"}, keep: func(new, running *Config) {
 		t := new.Public.TLS
 		defer func() { new.Public.TLS = t }()
-		new.Institution, new.HTTP.Listen, new.Public, new.Destinations, new.Upstreams, new.Views, new.Rows, new.Images, new.Retrieve = running.Institution, running.HTTP.Listen, running.Public, running.Destinations, running.Upstreams, running.Views, running.Rows, running.Images, running.Retrieve
+		new.HTTP.Listen, new.Public, new.Images, new.Retrieve = running.HTTP.Listen, running.Public, running.Images, running.Retrieve
 		new.DICOM.Listen, new.DICOM.TLS.Listen = running.DICOM.Listen, running.DICOM.TLS.Listen
 	}},
 }
@@ -93,6 +96,20 @@ func (t *transition) dropFolders() error {
 	others, err := t.parts.drop.prepare(&t.new.Config)
 	t.then(func() { t.parts.drop.use(others) })
 	return err
+}
+
+// destinations change one by one; the receive policy has changed before, so that
+// nothing more becomes due to one that is taken away.
+func (t *transition) destinations() error {
+	apply, err := t.parts.forward.Change(forwarderDestinations(t.new), t.new.grace())
+	if err != nil {
+		return err
+	}
+	t.then(apply)
+	t.then(func() {
+		t.parts.group.Go(func() error { t.abandonAwaiting(t.parts.backstage, t.new, t.parts.spool); return nil })
+	})
+	return nil
 }
 
 func (t *transition) associationLimits() error {

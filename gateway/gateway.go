@@ -26,7 +26,6 @@ import (
 	"dcmgate/spool"
 	"dcmgate/systemd"
 	"dcmgate/transfer"
-	"dcmgate/upstream"
 	"dcmgate/views"
 	"dcmgate/web"
 )
@@ -112,8 +111,9 @@ type parts struct {
 	audit     *auditor      // nil if it is off
 	images    *images.Store // that are not DICOM; nil if there are none
 	forward   *forwarder.Forwarder
-	publish   []*views.Publisher
-	upstreams []*upstream.Upstream
+	publish   *publishers
+	published []*views.Publisher // that publish begins with
+	upstreams *upstreams
 	receive   *receiver
 	callees   *callees
 	history   history
@@ -133,6 +133,7 @@ type parts struct {
 	group         *errgroup.Group
 	stopForward   context.CancelFunc
 	forwardEnded  chan struct{}
+	backstage     context.Context
 	stopBackstage context.CancelFunc // requests over HTTP, the watchdog, reports of commitment, metadata rows
 	stopAudit     func()             // writes and sends what is left
 }
@@ -199,7 +200,8 @@ func (g *Gateway) open() (_ *parts, err error) {
 			g.log.Warn("download links revoked: their secret could not be read")
 		}
 	}
-	if p.publish, err = g.newPublishers(s, p.spool, p.links, p.images); err != nil {
+	p.publish = &publishers{}
+	if p.published, p.publish.files, err = g.newPublishers(s, p.spool, p.links, p.images); err != nil {
 		return nil, err
 	}
 	if p.upstreams, err = g.newUpstreams(s); err != nil {
@@ -211,7 +213,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 	p.receive.audit = p.audit
 	p.receive.queries = qr.New(qr.Options{
 		Index: p.spool, AETitle: g.settings().AETitle, Logger: g.log, Registerer: g.registry, Converter: g.converter,
-		Destination: p.callees.destination, Upstreams: askable(p.upstreams),
+		Destination: p.callees.destination, Upstreams: askable(p.upstreams.clients()),
 		Audit: p.audit,
 	})
 	p.keeper = g.newKeeper(s, p)
@@ -312,7 +314,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 	})
 
 	backstage, stopBackstage := context.WithCancel(context.Background())
-	p.stopBackstage = stopBackstage
+	p.backstage, p.stopBackstage = backstage, stopBackstage
 	p.control = newHTTPServer(backstage, g.control(p).handler(), g.log)
 	p.control.ConnContext = withOperator
 	p.control.WriteTimeout = 0 // a change of a million jobs takes its time, and only the owner can ask for it
@@ -325,7 +327,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		g.startPublic(backstage, g.settings(), p)
 	}
 	group.Go(func() error {
-		g.abandonAwaiting(backstage, p.spool)
+		g.abandonAwaiting(backstage, g.settings(), p.spool)
 		return nil
 	})
 	group.Go(func() error {
@@ -337,10 +339,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		return nil
 	})
 	group.Go(func() error { return g.follow(backstage) })
-	for _, publisher := range p.publish {
-		group.Go(func() error { return publisher.Run(backstage) })
-	}
-
+	p.publish.running = p.publish.start(group, backstage, p.published, nil)
 	group.Go(func() error { return p.keeper.Run(backstage) })
 
 	p.drop.start()
@@ -402,7 +401,7 @@ func (g *Gateway) stop(p *parts) error {
 	if err := p.dicom.Shutdown(receiving); err != nil {
 		g.log.Warn("associations were aborted to stop in time", "reason", err)
 	}
-	closeUpstreams(p.upstreams)
+	closeUpstreams(p.upstreams.clients())
 	p.stopForward()
 	select {
 	case <-p.forwardEnded:

@@ -124,6 +124,12 @@ func (t *transition) retain() {
 	if !t.taken.touch("http.tls") {
 		t.new.admin = t.old.admin
 	}
+	for _, d := range t.new.Destinations {
+		at := "destinations[" + d.Name + "]"
+		if before, ok := t.old.destinations[d.Name]; ok && !t.taken.touchAt(at+".tls", at+".address") {
+			t.new.destinations[d.Name] = before
+		}
+	}
 }
 
 func (g *Gateway) logReload(cause string, done Reloaded, err error) {

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -273,4 +274,51 @@ func TestChangedFilesAreNoticed(t *testing.T) {
 		}
 	}
 	eventually(t, "a reload after certificate and key were renewed", taken)
+}
+
+// An open association delivers to whoever is a destination when an instance is
+// committed.
+func TestDestinationsAreAddedAndTakenAway(t *testing.T) {
+	a, b := newSink(t), newSink(t)
+	to := func(name string, s *sink, more string) string {
+		return fmt.Sprintf("  - {name: %s, ae_title: SINK, address: %q, linger: 0, %s}\n", name, s.address, more)
+	}
+	c := runFile(t, "destinations:\n"+to("a", a, ""))
+	association, err := dialReceiver(t, c.Listeners().DICOM, ctContexts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(i int) {
+		t.Helper()
+		uid, data := image(i)
+		r, err := association.Store(t.Context(), dimse.StoreRequest{ContextID: 1, SOPClassUID: ctImageStorage, SOPInstanceUID: uid, Data: bytes.NewReader(data), Size: int64(len(data))})
+		if err != nil || r.Status != dimse.StatusSuccess {
+			t.Fatalf("instance %d: %v, %v", i, r.Status, err)
+		}
+	}
+	held := func(s *sink, n int) func() bool {
+		return func() bool { got, _ := s.received(); return got == n }
+	}
+	send(0)
+	eventually(t, "delivery to a", held(a, 1))
+	done := c.take(t, "destinations:\n"+to("a", a, "window: 3")+to("b", b, ""))
+	if want := []string{"destinations[a].window", "destinations[b] added"}; !slices.Equal(done.Changed, want) {
+		t.Errorf("changed %q", done.Changed)
+	}
+	send(1)
+	eventually(t, "delivery to a", held(a, 2))
+	eventually(t, "delivery to b", held(b, 1))
+	c.take(t, "destinations:\n"+to("b", b, "rate: paused"))
+	send(2)
+	if s := c.Status().Destinations; len(s) != 1 && (len(s) != 2 || s[1].Name != "a" || s[1].Configured) || s[0].Name != "b" {
+		t.Errorf("status %+v", s)
+	}
+	c.take(t, "destinations:\n"+to("a", a, "")+to("b", b, ""))
+	eventually(t, "delivery to b", held(b, 2))
+	if !held(a, 2)() {
+		t.Error("delivered to a destination that was none")
+	}
+	if err := association.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

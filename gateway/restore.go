@@ -152,7 +152,7 @@ type restoring struct {
 // restoring is what a running gateway has for it.
 func (p *parts) restoring() *restoring {
 	r := &restoring{running: true, spool: p.spool, scp: p.receive.queries, dial: p.callees.destination}
-	if len(p.upstreams) > 0 {
+	if len(p.upstreams.clients()) > 0 {
 		r.upstreams = collector{p.receive.queries}
 	}
 	if p.restorer != nil {

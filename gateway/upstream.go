@@ -5,6 +5,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"dcmgate/dicom"
@@ -138,11 +139,31 @@ func (u *source) read(ctx context.Context, data io.Reader, now time.Time) io.Rea
 	return u.pace.Reader(ctx, data)
 }
 
-// newUpstreams makes the clients of the archives behind the gateway.
-func (g *Gateway) newUpstreams(s *settings) ([]*upstream.Upstream, error) {
-	metrics := upstream.NewMetrics(g.registry)
+// upstreams are the clients of the archives behind the gateway. The list is
+// replaced as a whole.
+type upstreams struct {
+	metrics *upstream.Metrics
+	list    atomic.Pointer[[]*upstream.Upstream]
+}
+
+func (u *upstreams) clients() []*upstream.Upstream { return *u.list.Load() }
+
+func (g *Gateway) newUpstreams(s *settings) (*upstreams, error) {
+	u := &upstreams{metrics: upstream.NewMetrics(g.registry)}
+	list, err := g.upstreamClients(s, u.metrics, func(string) *upstream.Upstream { return nil })
+	u.list.Store(&list)
+	return u, err
+}
+
+// upstreamClients makes the clients, but for those that kept returns: these go on
+// as they are.
+func (g *Gateway) upstreamClients(s *settings, metrics *upstream.Metrics, kept func(name string) *upstream.Upstream) ([]*upstream.Upstream, error) {
 	var list []*upstream.Upstream
 	for _, u := range s.Upstreams {
+		if client := kept(u.Name); client != nil {
+			list = append(list, client)
+			continue
+		}
 		client, err := upstream.New(upstream.Options{
 			Name: u.Name, AETitle: u.AETitle, CallingAETitle: s.AETitle, Address: u.Address, TLS: s.upstreams[u.Name],
 			Models: u.Models, CharacterSet: u.CharacterSet, Associations: u.Associations, Calendar: u.Calendar,
@@ -155,6 +176,38 @@ func (g *Gateway) newUpstreams(s *settings) ([]*upstream.Upstream, error) {
 		list = append(list, client)
 	}
 	return list, nil
+}
+
+// upstreams replaces those that have changed. What is under way at one of these
+// is awaited.
+func (t *transition) upstreams() error {
+	u := t.parts.upstreams
+	before := u.clients()
+	list, err := t.upstreamClients(t.new, u.metrics, func(name string) *upstream.Upstream {
+		i := slices.IndexFunc(before, func(c *upstream.Upstream) bool { return c.Name() == name })
+		if i < 0 || t.taken.touch("ae_title") || t.taken.touchAt("upstreams["+name+"]") {
+			return nil
+		}
+		return before[i]
+	})
+	if err != nil {
+		return err
+	}
+	former := slices.DeleteFunc(slices.Clone(before), func(c *upstream.Upstream) bool { return slices.Contains(list, c) })
+	t.then(func() {
+		u.list.Store(&list)
+		t.parts.receive.queries.Use(t.new.AETitle, askable(list), askable(former))
+		for _, c := range former {
+			t.parts.group.Go(func() error {
+				c.Retire(t.parts.backstage)
+				if !slices.ContainsFunc(u.clients(), func(other *upstream.Upstream) bool { return other.Name() == c.Name() }) {
+					u.metrics.Forget(c.Name())
+				}
+				return nil
+			})
+		}
+	})
+	return nil
 }
 
 func askable(list []*upstream.Upstream) (out []qr.Upstream) {

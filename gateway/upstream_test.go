@@ -72,10 +72,11 @@ func TestUpstreamStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list, err := g.newUpstreams(g.settings())
+	upstreams, err := g.newUpstreams(g.settings())
 	if err != nil {
 		t.Fatal(err)
 	}
+	list := upstreams.clients()
 	defer closeUpstreams(list)
 	for range 2 {
 		for _, err := range list[0].Find(t.Context(), qr.Question{SOPClass: qr.StudyRootFind, Level: qr.LevelStudy, Identifier: &qr.Identifier{}}) {

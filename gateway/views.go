@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"dcmgate/images"
 	"dcmgate/metrics"
@@ -46,32 +50,146 @@ func (r *Rows) settings(in Institution) (*views.Settings, error) {
 	return s, nil
 }
 
-// newPublishers builds what publishes metadata rows, one for each database. links
-// are those of interface 203, nil if it is not served; kept are images that are not
-// DICOM, nil if there are none.
-func (g *Gateway) newPublishers(s *settings, from *spool.Spool, links *web.LinkState, kept *images.Store) ([]*views.Publisher, error) {
+// publishers publish metadata rows, one for each database. They are replaced one
+// by one.
+type publishers struct {
+	mu      sync.Mutex
+	running []*publishing
+	files   views.Files // nil if the cloud gets at instances by C-MOVE
+}
+
+// publishing is a publisher that runs until it is stopped.
+type publishing struct {
+	*views.Publisher
+	stop  context.CancelFunc
+	ended chan struct{} // closed at the end
+}
+
+// start runs publishers once others, which may have the same database, have ended.
+func (l *publishers) start(group *errgroup.Group, ctx context.Context, list []*views.Publisher, after []*publishing) (started []*publishing) {
+	for _, p := range list {
+		running, stop := context.WithCancel(ctx)
+		s := &publishing{p, stop, make(chan struct{})}
+		started = append(started, s)
+		group.Go(func() error {
+			defer close(s.ended)
+			defer stop()
+			for _, other := range after {
+				<-other.ended
+			}
+			return s.Run(running)
+		})
+	}
+	return started
+}
+
+func (l *publishers) list() []*views.Publisher {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := make([]*views.Publisher, len(l.running))
+	for i, p := range l.running {
+		list[i] = p.Publisher
+	}
+	return list
+}
+
+// publishers replaces those that have changed: all of them if what rows are made
+// of has.
+func (t *transition) publishers() error {
+	l := t.parts.publish
+	anew := t.taken.touch("rows", "institution") || t.new.Rows.Links && t.taken.touch("public.url")
+	files, err := t.files(l.files)
+	if err != nil {
+		return &keyError{"rows.files", err}
+	}
+	if t.new.Rows.Links {
+		if t.parts.links == nil {
+			return &keyError{"rows.files.links", errors.New("interface 203 is not served since the last start; restart the gateway for this")}
+		}
+		if err := t.parts.links.KeepRevocations(); err != nil {
+			return &keyError{"rows.files.links", err}
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	kept := func(name string) *publishing {
+		i := slices.IndexFunc(l.running, func(p *publishing) bool { return p.Status().Name == name })
+		if i < 0 || anew || t.taken.touchAt("views["+name+"]") {
+			return nil
+		}
+		return l.running[i]
+	}
+	var stay []*publishing
+	var fresh []*views.Publisher
+	for i, v := range t.new.Views {
+		if p := kept(v.Name); p != nil {
+			stay = append(stay, p)
+			continue
+		}
+		p, err := t.newPublisher(t.new, i, t.parts.spool, files, t.parts.links, t.parts.images)
+		if err != nil {
+			return err
+		}
+		fresh = append(fresh, p)
+	}
+	t.then(func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		former := slices.DeleteFunc(l.running, func(p *publishing) bool { return slices.Contains(stay, p) })
+		for _, p := range former {
+			p.stop()
+		}
+		l.files = files
+		l.running = append(stay, l.start(t.parts.group, t.parts.backstage, fresh, former)...)
+	})
+	return nil
+}
+
+// files is how the cloud gets at instances from now on. The folder that is
+// exported to is not made ready again while the publishers of before use it.
+func (t *transition) files(before views.Files) (views.Files, error) {
+	exporter, exports := before.(*views.Exporter)
+	switch {
+	case before != nil && !t.taken.touch("rows.files"):
+		return before, nil
+	case exports && !t.taken.touch("rows.files.export"):
+		return exporter.Renamed(t.new.Rows.FileAddress), nil
+	}
+	return t.new.Rows.files(t.parts.spool)
+}
+
+// newPublishers builds what publishes metadata rows, one for each database, and
+// how the cloud gets at instances. links are those of interface 203, nil if it is
+// not served; kept are images that are not DICOM, nil if there are none.
+func (g *Gateway) newPublishers(s *settings, from *spool.Spool, links *web.LinkState, kept *images.Store) ([]*views.Publisher, views.Files, error) {
 	if len(s.Views) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	files, err := s.Rows.files(from)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var list []*views.Publisher
-	for i, v := range s.Views {
-		if s.Rows.Links {
-			files = rowLinks{s.Public.URL, v.Name, links}
-		}
-		p, err := views.New(views.Options{
-			Name: v.Name, Source: s.sources[i], Spool: from, Settings: s.rows, Files: files, Others: s.Images.others(kept), AsText: v.AsText,
-			Logger: g.log, Registerer: g.registry,
-		})
+	for i := range s.Views {
+		p, err := g.newPublisher(s, i, from, files, links, kept)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		list = append(list, p)
 	}
-	return list, nil
+	return list, files, nil
+}
+
+// newPublisher builds that of one database.
+func (g *Gateway) newPublisher(s *settings, i int, from *spool.Spool, files views.Files, links *web.LinkState, kept *images.Store) (*views.Publisher, error) {
+	v := s.Views[i]
+	if s.Rows.Links {
+		files = rowLinks{s.Public.URL, v.Name, links}
+	}
+	return views.New(views.Options{
+		Name: v.Name, Source: s.sources[i], Spool: from, Settings: s.rows, Files: files, Others: s.Images.others(kept), AsText: v.AsText,
+		Logger: g.log, Registerer: g.registry,
+	})
 }
 
 // files is how the cloud gets at instances, nil if it does so by C-MOVE.
@@ -99,7 +217,7 @@ func rebuildOffline(ctx context.Context, cfg Config, s *spool.Spool, kept *image
 			return err
 		}
 	}
-	publishers, err := g.newPublishers(&settings{Config: cfg, published: rows}, s, links, kept)
+	publishers, _, err := g.newPublishers(&settings{Config: cfg, published: rows}, s, links, kept)
 	if err != nil {
 		return err
 	}

@@ -68,7 +68,7 @@ func (f *find) askUpstreams(ctx context.Context, q *query) *beyond {
 }
 
 // upstreams are those that are asked for a caller.
-func (f *find) upstreams() (asked []Upstream) { return f.caller.upstreams(f.o.Upstreams) }
+func (f *find) upstreams() (asked []Upstream) { return f.caller.upstreams(f.terms.Load().upstreams) }
 
 func (c *Caller) upstreams(all []Upstream) (asked []Upstream) {
 	if !c.Upstream {
@@ -213,17 +213,20 @@ func (m *instruments) relayed(upstream, outcome string) {
 	m.upstreamAnswers.WithLabelValues(upstream, outcome).Inc()
 }
 
-func newUpstreamAnswers(register func(prometheus.CounterOpts, []string) *prometheus.CounterVec, upstreams []Upstream) *prometheus.CounterVec {
-	answers := register(prometheus.CounterOpts{
+func newUpstreamAnswers(register func(prometheus.CounterOpts, []string) *prometheus.CounterVec) *prometheus.CounterVec {
+	return register(prometheus.CounterOpts{
 		Name: "dcmgate_upstream_answers_total",
 		Help: "Matches that upstreams have answered to C-FIND requests: passed to the caller, duplicate of another match, or useless, which is not what was asked for.",
 	}, []string{"upstream", "outcome"})
+}
+
+// foresee makes the series of upstreams.
+func (m *instruments) foresee(upstreams []Upstream) {
 	for _, u := range upstreams {
 		for _, o := range []string{relayPassed, relayDuplicate, relayUseless} {
-			answers.WithLabelValues(u.Name(), o)
+			m.upstreamAnswers.WithLabelValues(u.Name(), o)
 		}
 	}
-	return answers
 }
 
 // tooMany is how a query ends that has more matches than its caller may have.

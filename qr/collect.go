@@ -43,7 +43,7 @@ func (s *SCP) Collect(ctx context.Context, study dicom.UID, progress func(Collec
 	if err != nil {
 		return Collected{}, err
 	}
-	r := &retrieval{scp: s, index: s.o.Index, query: q, level: level, through: s.o.Upstreams, tally: newTally(s.metrics.suboperations[dimse.CMoveRQ])}
+	r := &retrieval{scp: s, index: s.o.Index, query: q, level: level, through: s.terms.Load().upstreams, tally: newTally(s.metrics.suboperations[dimse.CMoveRQ])}
 	g := r.gather(ctx)
 	if g == nil {
 		return Collected{}, nil

@@ -61,7 +61,7 @@ func TestCollectFromTwo(t *testing.T) {
 	a.moved = func(int) int { return 0 }
 	b, _ := beyondArchive(t, index, &sink{}, far...)
 	b.scp = scp
-	scp.o.Upstreams = []Upstream{a, b}
+	scp.Use("", []Upstream{a, b}, nil)
 	got, err := scp.Collect(t.Context(), "7.1", nil)
 	if err != nil || got.Listed != 3 || got.Arrived != 3 || got.Present != 0 || got.Missing != 0 {
 		t.Errorf("%+v, %v", got, err)

@@ -437,7 +437,7 @@ func (s *gatherings) of(study dicom.UID) []*gathering {
 // Arrived tells retrievals and upstreams that an instance is stored, from wherever it came. It is called for each instance
 // that is received, and costs nothing while nobody waits.
 func (s *SCP) Arrived(study, series, sop dicom.UID) {
-	for _, u := range s.o.Upstreams {
+	for _, u := range s.terms.Load().heard {
 		u.Arrived(study, series)
 	}
 	for _, g := range s.gatherings.of(study) {

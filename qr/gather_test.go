@@ -60,8 +60,7 @@ func beyondArchive(t testing.TB, index *spool.Spool, s *sink, has ...object) (*f
 		a.has = append(a.has, o)
 	}
 	a.scp = movingSCP(index, s)
-	a.scp.o.Upstreams = []Upstream{a}
-	a.scp.metrics = newInstruments(nil, a.scp.o.Upstreams)
+	a.scp.Use("", []Upstream{a}, nil)
 	a.fetch = func(ctx context.Context, w Wanted) (int, error) {
 		if a.before != nil {
 			a.before()
@@ -186,8 +185,7 @@ func TestSecondArchive(t *testing.T) {
 	second, _ := beyondArchive(t, index, s, far...)
 	second.name = "second"
 	second.scp = scp
-	scp.o.Upstreams = []Upstream{first, second}
-	scp.metrics = newInstruments(nil, scp.o.Upstreams)
+	scp.Use("", []Upstream{first, second}, nil)
 	w := moved(t, scp, through, StudyRootMove, object{"QueryRetrieveLevel": "STUDY", "StudyInstanceUID": "7.1"}, &responses{}, nil)
 	if got := s.sops(); !slices.Equal(got, all) || w.final().Status != dimse.StatusSuccess || counts(w.final()) != "3 0 0" {
 		t.Errorf("got %v, %+v", got, w.final())

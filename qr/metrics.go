@@ -26,7 +26,7 @@ type instruments struct {
 	upstreamAnswers *prometheus.CounterVec
 }
 
-func newInstruments(registry prometheus.Registerer, upstreams []Upstream) *instruments {
+func newInstruments(registry prometheus.Registerer) *instruments {
 	factory := promauto.With(registry)
 	m := &instruments{
 		queries: factory.NewCounterVec(prometheus.CounterOpts{
@@ -43,7 +43,7 @@ func newInstruments(registry prometheus.Registerer, upstreams []Upstream) *instr
 		}, []string{"level"}),
 		retrievals:      map[dimse.CommandField]*prometheus.CounterVec{},
 		suboperations:   map[dimse.CommandField]*prometheus.CounterVec{},
-		upstreamAnswers: newUpstreamAnswers(factory.NewCounterVec, upstreams),
+		upstreamAnswers: newUpstreamAnswers(factory.NewCounterVec),
 	}
 	for operation, names := range map[dimse.CommandField][2]string{
 		dimse.CMoveRQ: {"dcmgate_moves_total", "dcmgate_move_suboperations_total"},

@@ -366,7 +366,7 @@ func TestMoveOfManySOPClasses(t *testing.T) {
 
 // Counters that do not fit 16 bits are left out, and the list of failures is bounded.
 func TestLargeTally(t *testing.T) {
-	tally := newTally(newInstruments(nil, nil).suboperations[dimse.CMoveRQ])
+	tally := newTally(newInstruments(nil).suboperations[dimse.CMoveRQ])
 	tally.total = 70_000
 	for i := range 66_000 {
 		tally.fail(dicom.UID(fmt.Sprint("1.2.3.4.5.6.7.8.9.", i)), "")

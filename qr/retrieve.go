@@ -93,7 +93,7 @@ func (m *retrieve) prepare(rq *dimse.Request, o *retrieveOutcome) (*retrieval, e
 	if r.query, o.level, err = newRetrieval(model, id); err != nil {
 		return nil, err
 	}
-	r.scp, r.level, r.through = m.SCP, o.level, m.caller.upstreams(m.o.Upstreams)
+	r.scp, r.level, r.through = m.SCP, o.level, m.caller.upstreams(m.terms.Load().upstreams)
 	if m.operation == dimse.CGetRQ {
 		r.send = r.sendBack(rq.Association)
 		return r, nil

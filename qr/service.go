@@ -6,7 +6,9 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -36,6 +38,7 @@ type Options struct {
 // SCP answers queries and performs retrievals. Its methods may be called by many goroutines.
 type SCP struct {
 	o       Options
+	terms   atomic.Pointer[terms]
 	metrics *instruments
 
 	retrievals chan struct{} // those under way
@@ -51,7 +54,23 @@ func New(o Options) *SCP {
 	if o.Audit == nil {
 		o.Audit = nobody{}
 	}
-	return &SCP{o: o, metrics: newInstruments(o.Registerer, o.Upstreams), retrievals: make(chan struct{}, maxRetrievals)}
+	s := &SCP{o: o, metrics: newInstruments(o.Registerer), retrievals: make(chan struct{}, maxRetrievals)}
+	s.Use(o.AETitle, o.Upstreams, nil)
+	return s
+}
+
+// terms are what can change of the options.
+type terms struct {
+	aeTitle   string
+	upstreams []Upstream
+	heard     []Upstream // that are told of arrivals
+}
+
+// Use changes AETitle and Upstreams of the options for what is asked from now on. former are upstreams that are not asked any
+// more, but still fetch for who has asked before.
+func (s *SCP) Use(aeTitle string, upstreams, former []Upstream) {
+	s.metrics.foresee(upstreams)
+	s.terms.Store(&terms{aeTitle, upstreams, slices.Concat(upstreams, former)})
 }
 
 // DefaultMaxMatches is how many matches a query may have where nothing else is configured.
@@ -148,7 +167,8 @@ func (f *find) answer(ctx context.Context, w dimse.ResponseWriter, rq *dimse.Req
 		o.matches++
 		return ctx.Err() // an answer may have taken its time
 	}
-	for e, err := range q.matches(ctx, f.o.Index, f.o.AETitle) {
+	aeTitle := f.terms.Load().aeTitle
+	for e, err := range q.matches(ctx, f.o.Index, aeTitle) {
 		var id *Identifier
 		if err == nil {
 			id = e.answer()
@@ -164,7 +184,7 @@ func (f *find) answer(ctx context.Context, w dimse.ResponseWriter, rq *dimse.Req
 		beyond.own(e)
 	}
 	own := o.matches
-	err = beyond.each(ctx, f.o.AETitle, give)
+	err = beyond.each(ctx, aeTitle, give)
 	o.beyond = o.matches - own
 	if err != nil {
 		f.refuse(o, err)

@@ -55,6 +55,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	}
 }
 
+// Forget takes away what says how an archive is that is no more. What was counted stays.
+func (m *Metrics) Forget(name string) {
+	m.breaker.DeleteLabelValues(name)
+	m.associations.DeleteLabelValues(name)
+}
+
 // instruments are those of one archive, made in advance so that every series exists from the start.
 type instruments struct {
 	queries, moves        map[string]prometheus.Counter

@@ -127,6 +127,27 @@ func (u *Upstream) Close() {
 	u.winding.Wait()
 }
 
+// retireLook is how often is looked whether something is still under way at an archive that retires.
+const retireLook = time.Second
+
+// Retire is Close for an archive that nobody is told of any more: it waits until nothing has been under way for two looks in
+// a row, or ctx ends.
+func (u *Upstream) Retire(ctx context.Context) {
+	defer u.Close()
+	tick := time.NewTicker(retireLook)
+	defer tick.Stop()
+	for idle := 0; idle < 2; idle++ {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if len(u.places) > 0 || u.fetches.many.Load() > 0 {
+			idle = -1
+		}
+	}
+}
+
 // Name implements qr.Upstream.
 func (u *Upstream) Name() string { return u.o.Name }
 

@@ -68,12 +68,17 @@ func NewExporter(s Opener, root, prefix string) (*Exporter, error) {
 			return nil, fmt.Errorf("export: %w", err)
 		}
 	}
-	e := &Exporter{spool: s, root: root, prefix: prefix}
-	e.syncing = e.sync
+	return (&Exporter{spool: s, root: root}).Renamed(prefix), nil
+}
+
+// Renamed is the exporter with another prefix, for publishers that take over from those that have this one.
+func (e *Exporter) Renamed(prefix string) *Exporter {
+	other := &Exporter{spool: e.spool, root: e.root, prefix: prefix}
+	other.syncing = other.sync
 	if prefix == "" {
-		e.prefix = root
+		other.prefix = other.root
 	}
-	return e, nil
+	return other
 }
 
 // place is where an instance's file is below the root. Nothing that a sender chooses is part of it. A later version of an

@@ -22,7 +22,7 @@ func TestFaultyCloud(t *testing.T) {
 	}})
 	healthy, healthyAddress := startArchive(t, archive.Options{Window: 8})
 	g := newGate(t, "",
-		destination{name: "faulty", aeTitle: "FAULTY", address: address, more: "retry: {initial: 100ms, max: 1s}, timeouts: {dimse: 2s}"},
+		destination{name: "faulty", aeTitle: "FAULTY", address: address, more: "retry: {initial: 100ms, max: 1s}, timeouts: {dimse: 4s}"}, // longer than a busy machine takes, since an answer that comes too late is lost, too
 		destination{name: "healthy", aeTitle: "HEALTHY", address: healthyAddress})
 	g.start(t)
 

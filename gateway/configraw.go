@@ -229,6 +229,7 @@ type rawDropFolder struct {
 	stanza
 	Name           value `yaml:"name"`
 	Folder         value `yaml:"folder"`
+	Takes          value `yaml:"takes" default:"dicom"`
 	CallingAETitle value `yaml:"calling_ae_title"`
 	After          value `yaml:"after" default:"delete"`
 	Done           value `yaml:"done"`
@@ -287,6 +288,7 @@ type rawImages struct {
 	stanza
 	Address value `yaml:"address"`
 	MaxSize value `yaml:"max_size" default:"64MiB"`
+	Upload  value `yaml:"upload" default:"false"`
 }
 
 type rawRetrieve struct {

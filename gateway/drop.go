@@ -19,10 +19,11 @@ const (
 	maxDropFile = 1 << 40
 )
 
-// DropFolder is a folder whose DICOM files are taken in.
+// DropFolder is a folder whose files are taken in.
 type DropFolder struct {
 	Name           string
 	Folder         string // absolute
+	Images         bool   // it takes images that are not DICOM in place of DICOM files
 	CallingAETitle string // that instances count as coming from
 	Keep           bool   // files that were taken, in Done
 	Done           string // "": Folder/done
@@ -40,23 +41,28 @@ func (v *validator) dropFolders(raws []rawDropFolder, cfg *Config) (list []DropF
 	for i := range raws {
 		raw := &raws[i]
 		d := DropFolder{
-			Name:           parsed(v, raw.Name, parseName),
-			Folder:         v.folder(raw.Folder, true),
-			CallingAETitle: parsed(v, raw.CallingAETitle, parseAETitle),
-			Keep:           oneOf(v, raw.After, "delete", "keep") == "keep",
-			Done:           v.folder(raw.Done, false),
-			Rejected:       v.folder(raw.Rejected, false),
-			Quiet:          v.duration(raw.Quiet, 100*time.Millisecond, time.Hour),
-			Rescan:         v.duration(raw.Rescan, time.Second, time.Hour),
-			Patience:       v.duration(raw.Patience, time.Second, 7*24*time.Hour),
-			MaxSize:        v.size(raw.MaxSize, 1<<10, maxDropFile),
+			Name:     parsed(v, raw.Name, parseName),
+			Folder:   v.folder(raw.Folder, true),
+			Images:   oneOf(v, raw.Takes, "dicom", "images") == "images",
+			Keep:     oneOf(v, raw.After, "delete", "keep") == "keep",
+			Done:     v.folder(raw.Done, false),
+			Rejected: v.folder(raw.Rejected, false),
+			Quiet:    v.duration(raw.Quiet, 100*time.Millisecond, time.Hour),
+			Rescan:   v.duration(raw.Rescan, time.Second, time.Hour),
+			Patience: v.duration(raw.Patience, time.Second, 7*24*time.Hour),
+			MaxSize:  v.size(raw.MaxSize, 1<<10, maxDropFile),
 		}
 		if d.Done != "" && !d.Keep {
 			v.fail(raw.Done.at, "is where files are kept, which after: keep asks for")
 		}
 		v.dropTargets(raw, &d)
 		v.dropPlace(raw, &d, list, cfg)
-		v.dropCaller(raw, &d, cfg)
+		if d.Images {
+			v.dropImages(raw, cfg)
+		} else {
+			d.CallingAETitle = parsed(v, raw.CallingAETitle, parseAETitle)
+			v.dropCaller(raw, &d, cfg)
+		}
 		list = append(list, d)
 	}
 	return list
@@ -130,6 +136,16 @@ func (v *validator) dropCaller(raw *rawDropFolder, d *DropFolder, cfg *Config) {
 	}
 	if known && !stores {
 		v.fail(raw.CallingAETitle.at, "%s is under peers and may not store; add store to its allow, or use another AE title", d.CallingAETitle)
+	}
+}
+
+// dropImages checks what a folder of images needs.
+func (v *validator) dropImages(raw *rawDropFolder, cfg *Config) {
+	if cfg.Images.Address == "" {
+		v.fail(raw.Takes.at, "images need images.address")
+	}
+	if raw.CallingAETitle.Text != "" {
+		v.fail(raw.CallingAETitle.at, "is for DICOM files; images have none")
 	}
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -38,29 +39,44 @@ type watchedFolder struct {
 func (g *Gateway) newDropFolders(s *settings, p *parts) (*dropFolders, error) {
 	f := &dropFolders{metrics: dropfolder.NewMetrics(g.registry)}
 	f.build = func(d watchedAs) (*dropfolder.Watcher, error) {
-		instances := dropfolder.NewInstances(dropfolder.InstanceOptions{
-			Store: p.spool, Folder: d.Name, CallingAETitle: d.CallingAETitle, CalledAETitle: d.called, Patience: d.Patience,
-			Accepts: func(class, ts dicom.UID) bool { return p.receive.policy.Load().contexts.accepts(class, ts) },
-			Jobs:    func() []spool.JobSpec { return p.receive.policy.Load().jobs(spool.PriorityMedium) },
-			Stored: func(r spool.Receipt) {
-				p.receive.committed(g.log, &r)
-				p.receive.audit.imported(d.DropFolder, &r)
-			},
-		})
+		take, codes, err := p.dropHandler(g, d)
+		if err != nil {
+			return nil, err
+		}
 		o := dropfolder.Options{
 			Name: d.Name, Folder: d.Folder, Rejected: d.Rejected, Quiet: d.Quiet, Rescan: d.Rescan, Patience: d.Patience, MaxSize: d.MaxSize,
-			Workers: dropWorkers, Codes: dropfolder.InstanceCodes, Logger: g.log, Metrics: f.metrics,
+			Workers: dropWorkers, Codes: codes, Logger: g.log, Metrics: f.metrics,
 		}
 		if d.Keep {
 			if o.Done = d.Done; o.Done == "" {
 				o.Done = filepath.Join(d.Folder, dropfolder.DoneFolder)
 			}
 		}
-		return dropfolder.New(o, instances.Take)
+		return dropfolder.New(o, take)
 	}
 	var err error
 	f.folders, err = f.prepare(&s.Config)
 	return f, err
+}
+
+// dropHandler is what takes the files of a folder, with the codes of those that it does not take.
+func (p *parts) dropHandler(g *Gateway, d watchedAs) (dropfolder.Handler, []string, error) {
+	if d.Images {
+		if p.images == nil { // since images wait for a restart
+			return nil, nil, fmt.Errorf("drop folder %s: no images are kept before the gateway is restarted with images.address", d.Name)
+		}
+		return (&imageFolder{p.images, d.Patience}).take, imageCodes, nil
+	}
+	instances := dropfolder.NewInstances(dropfolder.InstanceOptions{
+		Store: p.spool, Folder: d.Name, CallingAETitle: d.CallingAETitle, CalledAETitle: d.called, Patience: d.Patience,
+		Accepts: func(class, ts dicom.UID) bool { return p.receive.policy.Load().contexts.accepts(class, ts) },
+		Jobs:    func() []spool.JobSpec { return p.receive.policy.Load().jobs(spool.PriorityMedium) },
+		Stored: func(r spool.Receipt) {
+			p.receive.committed(g.log, &r)
+			p.receive.audit.imported(d.DropFolder, &r)
+		},
+	})
+	return instances.Take, dropfolder.InstanceCodes, nil
 }
 
 // prepare makes the watchers for a configuration; those that stay as they are go on.

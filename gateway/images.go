@@ -15,6 +15,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"dcmgate/cloud"
 	"dcmgate/images"
 	"dcmgate/spool"
 	"dcmgate/views"
@@ -31,12 +32,15 @@ const maxImageAddress = 64 - len(web.ImagePath) - 22 - len(".jpg")
 type Images struct {
 	Address string // what FilePath begins with, without a slash at the end; "": there are none
 	MaxSize int64  // bytes of a file
+	Upload  bool   // by clients of interface 203
 }
 
 func (v *validator) images(raw *rawImages, cfg *Config) Images {
-	i := Images{Address: parsed(v, raw.Address, parseBaseURL), MaxSize: v.size(raw.MaxSize, 1<<10, 4<<30)}
+	i := Images{Address: parsed(v, raw.Address, parseBaseURL), MaxSize: v.size(raw.MaxSize, 1<<10, 4<<30), Upload: v.truth(raw.Upload)}
 	switch {
 	case i.Address == "":
+	case i.Upload && cfg.Retrieve.Signature == cloud.RuleNone:
+		v.fail(raw.Upload.at, "without signatures anybody could add images; set retrieve.signature to md5 or aes")
 	case len(i.Address) > maxImageAddress:
 		v.fail(raw.Address.at, "has %d characters; the standard's 64 of FilePath leave room for %d", len(i.Address), maxImageAddress)
 	case !cfg.servesPublic():

@@ -160,6 +160,7 @@ func (g *Gateway) newPublic(s *settings, p *parts) error {
 		Links:     p.links,
 		Views:     linked,
 		Images:    servedImages(p.images),
+		Uploads:   s.Images.Upload,
 		Fetch:     p.fetchLater(),
 		FetchWait: wait,
 		Describe: func(in *spool.Instance) (hospitalName, modality string) {

@@ -135,7 +135,6 @@ func (v *validator) config(raw *rawConfig) Config {
 	cfg.Destinations = v.destinations(raw.Destinations, cfg.AETitle)
 	v.checkEvictAfter(&cfg)
 	cfg.Upstreams = v.upstreams(raw.Upstreams, &cfg)
-	cfg.Drop = v.dropFolders(raw.Drop, &cfg)
 	if cfg.DataDir == "" {
 		v.fail(raw.DataDir.at, "a directory is needed, such as /var/lib/dcmgate")
 	}
@@ -147,6 +146,7 @@ func (v *validator) config(raw *rawConfig) Config {
 	v.linkedRows(&cfg, &raw.Rows.Files)
 	v.guarded(&cfg, &raw.HTTP)
 	cfg.Images = v.images(&raw.Images, &cfg)
+	cfg.Drop = v.dropFolders(raw.Drop, &cfg)
 	return cfg
 }
 

@@ -35,7 +35,7 @@ func newInstruments(r prometheus.Registerer, t totals) *instruments {
 		registerer: r,
 		added: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "dcmgate_images_added_total",
-			Help: "Images that are not DICOM that were to be added, by source (command) and outcome (stored, duplicate, refused, full, failed).",
+			Help: "Images that are not DICOM that were to be added, by source (command, folder, upload) and outcome (stored, duplicate, refused, full, failed).",
 		}, []string{"source", "outcome"}),
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "dcmgate_images_add_seconds", Buckets: metrics.LatencyBuckets(),
@@ -56,7 +56,7 @@ func newInstruments(r prometheus.Registerer, t totals) *instruments {
 	}
 	m.stored.Set(float64(t.images - t.withdrawn))
 	m.bytes.Set(float64(t.bytes))
-	for _, source := range []Source{FromCommand} {
+	for _, source := range []Source{FromCommand, FromFolder, FromUpload} {
 		for _, outcome := range []string{outcomeStored, outcomeDuplicate, outcomeRefused, outcomeFull, outcomeFailed} {
 			m.added.WithLabelValues(string(source), outcome)
 		}

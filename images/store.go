@@ -129,6 +129,8 @@ type Source string
 // The sources.
 const (
 	FromCommand Source = "command"
+	FromFolder  Source = "folder" // one that is watched
+	FromUpload  Source = "upload" // by HTTP
 )
 
 // Incoming is an image to be added.

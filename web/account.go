@@ -25,7 +25,7 @@ func newInstruments(registry prometheus.Registerer) *instruments {
 	m := &instruments{
 		requests: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "dcmgate_public_requests_total",
-			Help: "Requests on the public listener, by kind (retrieve: 203, download, image: one that is not DICOM, other) and outcome.",
+			Help: "Requests on the public listener, by kind (retrieve: 203, download, image, upload: of one that is not DICOM, other) and outcome.",
 		}, []string{"kind", "outcome"}),
 		seconds: factory.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "dcmgate_public_seconds", Buckets: metrics.LatencyBuckets(),
@@ -41,7 +41,7 @@ func newInstruments(registry prometheus.Registerer) *instruments {
 			Name: "dcmgate_public_connections_refused_total", Help: "Connections to the public listener closed at once: too many from their address.",
 		}),
 	}
-	for _, kind := range [...]string{"retrieve", "download", "image"} {
+	for _, kind := range [...]string{"retrieve", "download", "image", "upload"} {
 		m.requests.WithLabelValues(kind, outcomeOK)
 	}
 	return m

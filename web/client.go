@@ -22,7 +22,7 @@ func newClient(rule cloud.Rule, key cloud.Key) (*client, error) {
 
 // authenticate finds the client whose signature a request bears; nil if it is nobody's. A client that is named is the only
 // one looked at; 203 has no place to name one, so else it is found by the signature.
-func (s *Server) authenticate(rq *cloud.RetrieveRequest, named string) *client {
+func (s *Server) authenticate(rq *cloud.SignedRequest, named string) *client {
 	named = cmp.Or(named, rq.AccessKey)
 	for _, c := range s.clients {
 		if s.o.Rule == cloud.RuleNone {
@@ -39,7 +39,7 @@ func (s *Server) authenticate(rq *cloud.RetrieveRequest, named string) *client {
 }
 
 // timely tells what is wrong with a request's time, "" if nothing is.
-func (s *Server) timely(rq *cloud.RetrieveRequest) string {
+func (s *Server) timely(rq *cloud.SignedRequest) string {
 	switch {
 	case rq.TimeStamp.IsZero() && s.o.TimeStampNeeded:
 		return "timeStamp is missing"

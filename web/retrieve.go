@@ -19,13 +19,13 @@ func (x *exchange) retrieve() {
 		x.decline(cloud.CodeBadParameters, outcomeBadRequest, err.Error())
 		return
 	}
-	c := x.authenticate(&rq, x.r.Header.Get(cloud.AccessKeyHeader))
+	c := x.authenticate(&rq.SignedRequest, x.r.Header.Get(cloud.AccessKeyHeader))
 	if c == nil {
 		x.decline(cloud.CodeBadSignature, outcomeBadSignature, "")
 		return
 	}
 	x.client, x.about = c.name, dicom.UID(rq.StudyInstanceUID)
-	if reason := x.timely(&rq); reason != "" {
+	if reason := x.timely(&rq.SignedRequest); reason != "" {
 		x.decline(cloud.CodeBadSignature, outcomeBadSignature, reason)
 		return
 	}

@@ -48,8 +48,10 @@ type Options struct {
 	FetchWait time.Duration
 	// Views are the databases whose rows have links (LinkState.RowPath).
 	Views []string
-	// Images, if it is not nil, are served below ImagePath.
-	Images Images
+	// Images, if it is not nil, are served below ImagePath, and with Uploads taken there from clients, whose requests are
+	// signed and have timeStamp.
+	Images  Images
+	Uploads bool
 	// BaseURL is what addresses begin with, without a slash at the end; empty: what the request was sent to.
 	BaseURL string
 	// WriteTimeout is how long a client may take to accept a mebibyte.
@@ -128,6 +130,9 @@ func (s *Server) Handler() http.Handler {
 	if s.o.Images != nil {
 		mux.Handle("GET "+ImagePath+"{name}", s.guard("image", (*exchange).image))
 		mux.Handle(ImagePath+"{name}", s.guard("other", (*exchange).wrongMethod))
+		if s.o.Uploads && s.o.Rule != cloud.RuleNone {
+			mux.Handle("POST "+ImagePath+"{$}", s.guard("upload", (*exchange).upload))
+		}
 	}
 	mux.Handle("/", s.guard("other", (*exchange).nothing))
 	return mux

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	goimage "image"
 	"image/jpeg"
+	"image/png"
 	"os"
 	"path/filepath"
 	"strings"
@@ -77,5 +78,48 @@ func TestImagesThatAreNotDICOM(t *testing.T) {
 	}
 	if out, _ := peertest.Run(t, nil, curl, "-s", "-o", "/dev/null", "-w", "%{http_code}", ready[3][:len(ready[3])-5]+"x.jpg"); out != "404" {
 		t.Errorf("a guess is answered with %s", out)
+	}
+}
+
+// Images come by HTTP and through a watched folder, too.
+func TestImagesFromElsewhere(t *testing.T) {
+	curl := peertest.Require(t, "curl")
+	address, folder := peertest.Address(t), t.TempDir()
+	g := newGate(t, "public: {listen: '"+address+"'}\nretrieve: {clients: [{access_key: scope, access_secret: s3cret}]}\n"+
+		"images: {address: 'http://"+address+"', upload: true}\ndrop: [{name: scope, folder: '"+folder+"', takes: images, quiet: 100ms}]\n")
+	g.start(t)
+	var uploaded, dropped bytes.Buffer
+	for side, b := range map[int]*bytes.Buffer{30: &uploaded, 40: &dropped} {
+		if err := png.Encode(b, goimage.NewGray(goimage.Rect(0, 0, side, side))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "upload.png")
+	for name, text := range map[string]string{
+		file: uploaded.String(), filepath.Join(folder, "a.png"): dropped.String(),
+		filepath.Join(folder, "a.json"): `{"AccessionNumber": "A2", "StudyInstanceUID": "1.2.4", "PatID": "P2"}`,
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// As docs/views.md has it.
+	script := `q="AccessionNumber=A1&PatID=P1&StudyInstanceUID=1.2.3&sha256=$(sha256sum < "$2" | cut -c1-64)&timeStamp=$(date +%s)"
+s=$(printf '%s' "scope${q}s3cret" | md5sum | cut -d' ' -f1)
+exec "$1" -sS -i -H 'accessKey: scope' --data-binary "@$2" "$3/i/?$q&Signature=$s"`
+	out, status := peertest.Run(t, nil, "/bin/sh", "-c", script, "upload", curl, file, "http://"+address)
+	if status != 0 || !strings.Contains(out, " 201 ") || !strings.Contains(out, `"code":"N0000"`) {
+		t.Fatalf("%d: %s", status, out)
+	}
+	var rows [][]string
+	peertest.Eventually(t, 30*time.Second, "both rows", func() bool {
+		rows = exportRows(t, g, "local", "V_DocImage_F")
+		return len(rows) == 2
+	})
+	for _, row := range rows {
+		want := map[string]string{"A1": uploaded.String(), "A2": dropped.String()}[row[0]]
+		if out, status := peertest.Run(t, nil, curl, "-sSf", row[3]); status != 0 || out != want || want == "" {
+			t.Errorf("%q: %d, %d bytes; want %d", row, status, len(out), len(want))
+		}
 	}
 }

@@ -361,7 +361,7 @@ func (p *Pending) conclude(r Response) {
 }
 
 // Release ends the association in order: it waits for the outstanding operations of this side,
-// sends A-RELEASE-RQ and waits for the answer, at most ARTIM. If that fails the association is
+// and for those of the peer to be answered, sends A-RELEASE-RQ and waits for the answer, at most ARTIM. If that fails the association is
 // aborted. It returns nil if the association was released, by whomever.
 func (a *Association) Release(ctx context.Context) error {
 	if err := a.requestRelease(ctx); err != nil {
@@ -383,6 +383,33 @@ func (a *Association) Release(ctx context.Context) error {
 	return nil
 }
 
+// awaitAnswers waits until operations of the peer that are being served have been answered, such as a report of storage
+// commitment that the caller has just been told of: nothing may be sent behind the A-RELEASE-RQ (PS3.8 table 9-10, Sta7). A
+// service that does not end is waited for as long as the peer may take to release.
+func (a *Association) awaitAnswers(ctx context.Context) error {
+	timer := time.NewTimer(a.limits.ARTIM)
+	defer timer.Stop()
+	held := 0
+	defer func() {
+		for range held {
+			<-a.serving
+		}
+	}()
+	for range cap(a.serving) {
+		select {
+		case a.serving <- struct{}{}:
+			held++
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-a.done:
+			return nil
+		}
+	}
+	return nil
+}
+
 func (a *Association) requestRelease(ctx context.Context) error {
 	for range cap(a.slots) {
 		select {
@@ -392,6 +419,9 @@ func (a *Association) requestRelease(ctx context.Context) error {
 		case <-a.done:
 			return nil
 		}
+	}
+	if err := a.awaitAnswers(ctx); err != nil {
+		return err
 	}
 	if err := a.lockWriter(ctx); err != nil {
 		return err

@@ -43,7 +43,7 @@ func TestKnownCountsByUID(t *testing.T) {
 	for s.Stats().Evicted < 5 {
 		time.Sleep(time.Millisecond)
 	}
-	flush(t, s) // the count is ahead of the index
+	flush(t, s)                         // the count is ahead of the index
 	check(first.StudyInstanceUID, 2, 3) // custody records are left
 	// Whole is what has all that once was, also where it is not indexed yet.
 	whole := func(study string, want bool) {

@@ -147,8 +147,9 @@ func (r *run) ingest(ctx context.Context, data string, t *synth.Template, associ
 	return result, g.stop()
 }
 
-// forward has the gateway deliver what ingest has stored, and takes that away.
-func (r *run) forward(ctx context.Context, data string, t *synth.Template, associations int) (result Rate, err error) {
+// delivering starts a gateway on a data folder that delivers to a counting sink, measures with both, stops it, and takes its
+// data away.
+func (r *run) delivering(ctx context.Context, data string, associations int, measure func(*archive.Archive, *gate) (Rate, error)) (result Rate, err error) {
 	sink, address, err := archive.Listen("127.0.0.1:0", archive.Options{NoDigest: true, Window: sinkWindow})
 	if err != nil {
 		return Rate{}, err
@@ -159,55 +160,54 @@ func (r *run) forward(ctx context.Context, data string, t *synth.Template, assoc
 		return Rate{}, err
 	}
 	defer func() { err = errors.Join(err, g.kill(), os.RemoveAll(data)) }()
-	if err := r.arrival(ctx, sink, r.stored); err != nil {
-		return Rate{}, err
-	}
-	first, last := sink.Span()
-	result = rate(r.stored-1, int64(t.Size()), last.Sub(first))
-	if result.Gateway, err = g.usage(0, int64(r.stored)*int64(t.Size())); err != nil {
+	if result, err = measure(sink, g); err != nil {
 		return Rate{}, err
 	}
 	return result, g.stop()
 }
 
+// forward has the gateway deliver what ingest has stored.
+func (r *run) forward(ctx context.Context, data string, t *synth.Template, associations int) (Rate, error) {
+	return r.delivering(ctx, data, associations, func(sink *archive.Archive, g *gate) (Rate, error) {
+		if err := r.arrival(ctx, sink, r.stored); err != nil {
+			return Rate{}, err
+		}
+		first, last := sink.Span()
+		result := rate(r.stored-1, int64(t.Size()), last.Sub(first))
+		var err error
+		result.Gateway, err = g.usage(0, int64(r.stored)*int64(t.Size()))
+		return result, err
+	})
+}
+
 // endToEnd stores and delivers at once. Its clock runs until the last instance has arrived.
-func (r *run) endToEnd(ctx context.Context, data string, t *synth.Template, associations int) (result Rate, err error) {
-	sink, address, err := archive.Listen("127.0.0.1:0", archive.Options{NoDigest: true, Window: sinkWindow})
-	if err != nil {
-		return Rate{}, err
-	}
-	defer sink.Close()
-	g, err := r.startGateway(ctx, data, address, associations)
-	if err != nil {
-		return Rate{}, err
-	}
-	defer func() { err = errors.Join(err, g.kill(), os.RemoveAll(data)) }()
-	warm := warmUp * associations
-	if err := r.warm(ctx, g, t, associations); err != nil {
-		return Rate{}, err
-	}
-	if err := r.arrival(ctx, sink, warm); err != nil {
-		return Rate{}, err
-	}
-	before, err := g.processorTime()
-	if err != nil {
-		return Rate{}, err
-	}
-	began := time.Now()
-	sent, err := r.send(ctx, g.address, t, associations)
-	if err != nil {
-		return Rate{}, err
-	}
-	if err := r.arrival(ctx, sink, warm+sent.Instances); err != nil {
-		return Rate{}, err
-	}
-	_, last := sink.Span()
-	result = rate(sent.Instances, int64(t.Size()), last.Sub(began))
-	result.Answers = sent.Answers
-	if result.Gateway, err = g.usage(before, int64(result.Instances)*int64(t.Size())); err != nil {
-		return Rate{}, err
-	}
-	return result, g.stop()
+func (r *run) endToEnd(ctx context.Context, data string, t *synth.Template, associations int) (Rate, error) {
+	return r.delivering(ctx, data, associations, func(sink *archive.Archive, g *gate) (Rate, error) {
+		warm := warmUp * associations
+		if err := r.warm(ctx, g, t, associations); err != nil {
+			return Rate{}, err
+		}
+		if err := r.arrival(ctx, sink, warm); err != nil {
+			return Rate{}, err
+		}
+		before, err := g.processorTime()
+		if err != nil {
+			return Rate{}, err
+		}
+		began := time.Now()
+		sent, err := r.send(ctx, g.address, t, associations)
+		if err != nil {
+			return Rate{}, err
+		}
+		if err := r.arrival(ctx, sink, warm+sent.Instances); err != nil {
+			return Rate{}, err
+		}
+		_, last := sink.Span()
+		result := rate(sent.Instances, int64(t.Size()), last.Sub(began))
+		result.Answers = sent.Answers
+		result.Gateway, err = g.usage(before, int64(result.Instances)*int64(t.Size()))
+		return result, err
+	})
 }
 
 // warm stores some instances that are not counted.

@@ -6,6 +6,7 @@ package peertest
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -58,15 +59,22 @@ func PydicomFiles(t testing.TB) []string {
 	return files
 }
 
+// Ports that Address chooses among: below those that the kernel gives to connections and to listeners at port 0, which would
+// sometimes take one between its choice and its use.
+const firstPort, ports = 20000, 12000
+
 // Address returns a loopback address with a port that was free a moment ago.
 func Address(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(ports)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // Process is a running program.

@@ -20,6 +20,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"golang.org/x/sys/unix"
+
+	"dcmgate/internal/peertest"
 )
 
 // bench is a Watcher on a folder of a test, with a clock of its own.
@@ -216,7 +218,7 @@ func TestWhatIsNoFileIsMovedAside(t *testing.T) {
 			registry := prometheus.NewRegistry()
 			b := newBench(t, Options{MaxSize: 1 << 30, Metrics: NewMetrics(registry)})
 			if err := tc.make(b.path("x")); errors.Is(err, unix.EPERM) || errors.Is(err, unix.EFBIG) {
-				t.Skip("cannot be made here: ", err)
+				peertest.Missing(t, "this file system or user cannot make one: "+err.Error())
 			} else {
 				must(t, err)
 			}
@@ -253,7 +255,7 @@ func TestEmptyFilesGetPatience(t *testing.T) {
 
 func TestUnreadableFiles(t *testing.T) {
 	if os.Geteuid() == 0 {
-		t.Skip("root may read everything")
+		t.Skip("root may read everything, so that nothing is unreadable")
 	}
 	b := newBench(t, Options{Patience: time.Minute})
 	b.write("a", "1")
@@ -502,7 +504,7 @@ func TestFolderComesAndGoes(t *testing.T) {
 
 func TestReadOnlyFolder(t *testing.T) {
 	if os.Geteuid() == 0 {
-		t.Skip("root may write everywhere")
+		t.Skip("root may write everywhere, so that no folder is read-only by its mode")
 	}
 	b := newBench(t, Options{})
 	b.write("sub/a", "1")
@@ -596,7 +598,7 @@ func TestStagedFilesAreFound(t *testing.T) {
 func TestMovesToAnotherFileSystem(t *testing.T) {
 	other, err := os.MkdirTemp("/dev/shm", "dropfolder")
 	if err != nil {
-		t.Skip("no other file system: ", err)
+		peertest.Missing(t, "no other file system at /dev/shm: "+err.Error())
 	}
 	t.Cleanup(func() { os.RemoveAll(other) })
 	b := newBench(t, Options{Rejected: other})
@@ -604,7 +606,7 @@ func TestMovesToAnotherFileSystem(t *testing.T) {
 	must(t, unix.Stat(b.o.Folder, &here))
 	must(t, unix.Stat(other, &there))
 	if here.Dev == there.Dev {
-		t.Skip("no other file system")
+		peertest.Missing(t, "/dev/shm is no other file system")
 	}
 	b.answer = func(*File) Verdict { return Rejected("odd", "it is odd") }
 	for range 2 {

@@ -1,8 +1,10 @@
 package gateway
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 )
 
@@ -13,30 +15,22 @@ const ListenPassed = "systemd"
 // socketNames are the names (FileDescriptorName=) of the sockets that systemd
 // may pass, by the setting that takes them.
 var socketNames = map[string]string{
-	"dicom.listen":     "dicom",
-	"dicom.tls.listen": "dicom-tls",
-	"http.listen":      "http",
-	"public.listen":    "public",
+	listenDICOM:    "dicom",
+	listenDICOMTLS: "dicom-tls",
+	listenHTTP:     "http",
+	listenPublic:   "public",
 }
 
-// listenAt opens the listener of a setting, or takes the one that systemd has
-// passed for it.
-func (g *Gateway) listenAt(key, address string) (net.Listener, error) {
-	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
-		return listenUnix(path)
-	}
-	if address != ListenPassed {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w; is another gateway running? else set another address", key, err)
-		}
-		return l, nil
-	}
+// takePassed takes the socket that systemd has passed for a setting.
+func (g *Gateway) takePassed(key string) (net.Listener, error) {
 	if l := g.sockets.Take(socketNames[key]); l != nil {
 		return l, nil
 	}
-	return nil, fmt.Errorf("%s: systemd has passed no socket named %s; enable and start the socket unit with FileDescriptorName=%[2]s, or set an address", key, socketNames[key])
+	return nil, fmt.Errorf("systemd has passed no socket named %s; enable and start the socket unit with FileDescriptorName=%[1]s, or set an address", socketNames[key])
 }
+
+// errPassed is why a listener of systemd cannot be closed while the gateway runs.
+var errPassed = errors.New("its socket is systemd's, which keeps it open while nobody would be answered there; stop and disable its socket unit, then restart the gateway")
 
 // checkSockets complains of passed sockets that no setting takes: whoever
 // connects to them would wait for ever.
@@ -51,4 +45,27 @@ func (g *Gateway) checkSockets() error {
 		}
 	}
 	return fmt.Errorf("systemd has passed a socket named %s; sockets named dicom, dicom-tls, http and public have a use (FileDescriptorName=)", strings.Join(left, ", "))
+}
+
+// keepPassed leaves listeners as they are that would have to be taken from
+// systemd, which passes sockets at a start only, or be given up, while systemd
+// keeps them open.
+func (t *transition) keepPassed() {
+	now, before := t.new.addresses(), t.old.addresses()
+	for _, key := range listenKeys {
+		from, to := *before[key], *now[key]
+		if (from == ListenPassed) == (to == ListenPassed) {
+			continue
+		}
+		what := "the socket of %s is that of its socket unit until the next start; for another address change its ListenStream=, or stop and disable the unit, then restart the gateway"
+		if to == ListenPassed {
+			what = "%s takes a socket that systemd passes at the next start only; enable its socket unit, stop the gateway, then start both"
+		}
+		t.kept = append(t.kept, key)
+		t.new.Notes = append(slices.Clip(t.new.Notes), fmt.Sprintf(what, key))
+		*now[key] = from
+		if key == listenDICOMTLS {
+			t.new.DICOM.TLS, t.new.server = t.old.DICOM.TLS, t.old.server
+		}
+	}
 }

@@ -65,10 +65,10 @@ func newHTTPServer(ctx context.Context, h http.Handler, log *slog.Logger) *http.
 	}
 }
 
-// serveHTTP serves until the server is shut down.
+// serveHTTP serves until the server is shut down or the listener closed.
 func serveHTTP(s *http.Server, l net.Listener) error {
 	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
+		return unlessClosed(err)
 	}
 	return nil
 }

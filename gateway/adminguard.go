@@ -56,6 +56,7 @@ const (
 // from elsewhere (DNS rebinding) is told by the name it asks for.
 type guard struct {
 	settings func() *settings
+	shared   bool // by public.listen, whose clients show certificates of other authorities
 	next     http.Handler
 	refused  map[string]prometheus.Counter
 	trouble  *trouble
@@ -63,7 +64,7 @@ type guard struct {
 }
 
 // guard is what stands before the admin interface. It is made once.
-func (g *Gateway) guard(p *parts, next http.Handler) http.Handler {
+func (g *Gateway) guard(p *parts, next http.Handler) *guard {
 	refused := promauto.With(g.registry).NewCounterVec(prometheus.CounterOpts{
 		Name: "dcmgate_admin_requests_refused_total",
 		Help: "Requests to http.listen refused: without the token, by a name that is not the listener's, or from the network while there is no token.",
@@ -75,12 +76,19 @@ func (g *Gateway) guard(p *parts, next http.Handler) http.Handler {
 	return a
 }
 
+// onShared is the guard where people come to public.listen.
+func (a *guard) onShared() *guard {
+	other := *a
+	other.shared = true
+	return &other
+}
+
 // adminListener is the listener for people and scrapers as the settings in force secure it.
-func (g *Gateway) adminListener(p *parts) net.Listener {
-	if p.listeners.admin.Addr().Network() == "unix" {
-		return p.listeners.admin
+func (g *Gateway) adminListener(l net.Listener) net.Listener {
+	if l.Addr().Network() == "unix" {
+		return l
 	}
-	return liveTLS{p.listeners.admin, func() *tls.Config { return g.settings().admin }}
+	return liveTLS{l, func() *tls.Config { return g.settings().admin }}
 }
 
 // ServeHTTP implements http.Handler.
@@ -90,7 +98,7 @@ func (a *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isLocal && local.Network() == "unix",
 		s.HTTP.OpenChecks && (r.URL.Path == "/healthz" || r.URL.Path == "/readyz"),
-		s.HTTP.TLS.ClientCA != "" && r.TLS != nil && !s.sharesListener(): // has shown a certificate
+		s.HTTP.TLS.ClientCA != "" && r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && !a.shared:
 	case s.token.set:
 		if !s.token.is(tokenOf(r)) {
 			w.Header().Add("WWW-Authenticate", `Bearer realm="dcmgate"`)
@@ -225,7 +233,7 @@ func listenUnix(path string) (net.Listener, error) {
 		if l != nil {
 			l.Close()
 		}
-		return nil, fmt.Errorf("http.listen: %w; its folder must be there and the gateway's user must be able to write to it", err)
+		return nil, fmt.Errorf("%w; its folder must be there and the gateway's user must be able to write to it", err)
 	}
 	return l, nil
 }

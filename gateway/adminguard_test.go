@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"log/slog"
 	"net"
@@ -31,41 +32,43 @@ func TestGuard(t *testing.T) {
 	certified := &settings{Config: Config{HTTP: HTTP{TLS: PublicTLS{ClientCA: "ca.pem"}}}}
 	shared := &settings{Config: Config{HTTP: HTTP{Listen: "10.0.0.2:8081", TLS: PublicTLS{ClientCA: "ca.pem"}},
 		Public: Public{Listen: "10.0.0.2:8081"}, Retrieve: Retrieve{Serve: true}}, security: security{token: secret}}
+	shown := &tls.ConnectionState{VerifiedChains: [][]*x509.Certificate{{}}}
 	for name, row := range map[string]struct {
 		settings *settings
 		local    net.Addr
 		host     string
 		header   string // Authorization
-		tls      bool
+		tls      *tls.ConnectionState
 		path     string
 		want     int
 	}{
-		"this machine":                           {open, loopback, "localhost:8080", "", false, "/", 200},
-		"this machine by address":                {open, loopback, "127.0.0.1:8080", "", false, "/metrics", 200},
-		"IPv6":                                   {open, loopback, "[::1]:8080", "", false, "/metrics", 200},
-		"a page from elsewhere":                  {open, loopback, "evil.example:8080", "", false, "/metrics", 421},
-		"a name that ends like one of its own":   {open, loopback, "evil-localhost", "", false, "/", 421},
-		"a name that begins like one of its own": {open, loopback, "127.0.0.1.evil.example", "", false, "/", 421},
-		"no name":                                {open, loopback, "", "", false, "/", 421},
-		"a proxy that is known":                  {proxied, loopback, "Gate.example.org", "", false, "/", 200},
-		"a proxy that is not":                    {proxied, loopback, "gate.example.com", "", false, "/", 421},
-		"the network without a token":            {open, lan, "10.0.0.2:8080", "", false, "/", 403},
-		"no address at all":                      {open, nil, "localhost", "", false, "/", 403},
-		"a Unix socket":                          {withToken, &net.UnixAddr{Name: "/run/s", Net: "unix"}, "x", "", false, "/", 200},
-		"bearer":                                 {withToken, lan, "10.0.0.2", "Bearer " + adminSecret, false, "/metrics", 200},
-		"password":                               {withToken, lan, "any.example", basic("me", adminSecret), false, "/", 200},
-		"no token":                               {withToken, lan, "10.0.0.2", "", false, "/", 401},
-		"no token on this machine":               {withToken, loopback, "localhost", "", false, "/", 401},
-		"another token":                          {withToken, lan, "10.0.0.2", "Bearer " + adminSecret + "0", false, "/", 401},
-		"a part of it":                           {withToken, lan, "10.0.0.2", "Bearer " + adminSecret[:19], false, "/", 401},
-		"the token as a name":                    {withToken, lan, "10.0.0.2", basic(adminSecret, ""), false, "/", 401},
-		"nonsense":                               {withToken, lan, "10.0.0.2", "Basic %%%", false, "/", 401},
-		"health without a token":                 {withToken, lan, "10.0.0.2", "", false, "/healthz", 401},
-		"open health":                            {checks, lan, "10.0.0.2", "", false, "/healthz", 200},
-		"open readiness":                         {checks, lan, "10.0.0.2", "", false, "/readyz", 200},
-		"the page is not open with them":         {checks, lan, "10.0.0.2", "", false, "/", 401},
-		"a certificate":                          {certified, lan, "10.0.0.2", "", true, "/", 200},
-		"a certificate is asked for by others":   {shared, lan, "10.0.0.2", "", true, "/", 401},
+		"this machine":                           {open, loopback, "localhost:8080", "", nil, "/", 200},
+		"this machine by address":                {open, loopback, "127.0.0.1:8080", "", nil, "/metrics", 200},
+		"IPv6":                                   {open, loopback, "[::1]:8080", "", nil, "/metrics", 200},
+		"a page from elsewhere":                  {open, loopback, "evil.example:8080", "", nil, "/metrics", 421},
+		"a name that ends like one of its own":   {open, loopback, "evil-localhost", "", nil, "/", 421},
+		"a name that begins like one of its own": {open, loopback, "127.0.0.1.evil.example", "", nil, "/", 421},
+		"no name":                                {open, loopback, "", "", nil, "/", 421},
+		"a proxy that is known":                  {proxied, loopback, "Gate.example.org", "", nil, "/", 200},
+		"a proxy that is not":                    {proxied, loopback, "gate.example.com", "", nil, "/", 421},
+		"the network without a token":            {open, lan, "10.0.0.2:8080", "", nil, "/", 403},
+		"no address at all":                      {open, nil, "localhost", "", nil, "/", 403},
+		"a Unix socket":                          {withToken, &net.UnixAddr{Name: "/run/s", Net: "unix"}, "x", "", nil, "/", 200},
+		"bearer":                                 {withToken, lan, "10.0.0.2", "Bearer " + adminSecret, nil, "/metrics", 200},
+		"password":                               {withToken, lan, "any.example", basic("me", adminSecret), nil, "/", 200},
+		"no token":                               {withToken, lan, "10.0.0.2", "", nil, "/", 401},
+		"no token on this machine":               {withToken, loopback, "localhost", "", nil, "/", 401},
+		"another token":                          {withToken, lan, "10.0.0.2", "Bearer " + adminSecret + "0", nil, "/", 401},
+		"a part of it":                           {withToken, lan, "10.0.0.2", "Bearer " + adminSecret[:19], nil, "/", 401},
+		"the token as a name":                    {withToken, lan, "10.0.0.2", basic(adminSecret, ""), nil, "/", 401},
+		"nonsense":                               {withToken, lan, "10.0.0.2", "Basic %%%", nil, "/", 401},
+		"health without a token":                 {withToken, lan, "10.0.0.2", "", nil, "/healthz", 401},
+		"open health":                            {checks, lan, "10.0.0.2", "", nil, "/healthz", 200},
+		"open readiness":                         {checks, lan, "10.0.0.2", "", nil, "/readyz", 200},
+		"the page is not open with them":         {checks, lan, "10.0.0.2", "", nil, "/", 401},
+		"a certificate":                          {certified, lan, "10.0.0.2", "", shown, "/", 200},
+		"no certificate, over a connection of before": {certified, lan, "10.0.0.2", "", &tls.ConnectionState{}, "/", 403},
+		"a certificate is asked for by others":        {shared, lan, "10.0.0.2", "", shown, "/", 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			refused := make(map[string]prometheus.Counter)
@@ -82,8 +85,9 @@ func TestGuard(t *testing.T) {
 			if row.header != "" {
 				rq.Header.Set("Authorization", row.header)
 			}
-			if row.tls {
-				rq.TLS = &tls.ConnectionState{}
+			rq.TLS = row.tls
+			if row.settings == shared {
+				g = g.onShared()
 			}
 			w := httptest.NewRecorder()
 			g.ServeHTTP(w, rq)

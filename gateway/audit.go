@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -221,6 +222,21 @@ func (a *auditor) configured(cause string, r *Reloaded, err error) {
 		outcome, what = audit.SeriousFailure, "configuration not taken ("+cause+"): "+err.Error()
 	}
 	a.log.Record(audit.Alert(audit.SoftwareConfiguration, outcome, "file:"+r.File, what, requestor(a.own)))
+}
+
+// relistened tells that the address of a setting that is listened on is another; "" for none.
+func (a *auditor) relistened(key, from, to string) {
+	if a == nil {
+		return
+	}
+	what := key + ": listens on " + to
+	switch {
+	case to == "":
+		what = key + ": no longer listens on " + from
+	case from != "":
+		what += ", no longer on " + from
+	}
+	a.log.Record(audit.Alert(audit.NetworkConfiguration, audit.Success, cmp.Or(to, from), what, requestor(a.own)))
 }
 
 // stored counts an instance that came over an association.

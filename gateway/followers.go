@@ -35,12 +35,13 @@ var followers = []follower{
 	{keys: []string{"audit"}, keep: func(new, running *Config) { new.Audit = running.Audit }},
 	{keys: []string{"ae_title", "drop"}, prepare: (*transition).dropFolders},
 
-	// Listeners, and what serves interface 203, are made at the start.
-	{keys: []string{"http.listen", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "dicom.listen", "dicom.tls.listen", "images", "retrieve"}, keep: func(new, running *Config) {
+	{keys: []string{"http.listen", "http.tls", "public.tls", "dicom.listen", "dicom.tls.listen"}, prepare: (*transition).listeners},
+
+	// What serves interface 203 is made at the start.
+	{keys: []string{"public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "images", "retrieve"}, keep: func(new, running *Config) {
 		t := new.Public.TLS
 		defer func() { new.Public.TLS = t }()
-		new.HTTP.Listen, new.Public, new.Images, new.Retrieve = running.HTTP.Listen, running.Public, running.Images, running.Retrieve
-		new.DICOM.Listen, new.DICOM.TLS.Listen = running.DICOM.Listen, running.DICOM.TLS.Listen
+		new.Public, new.Images, new.Retrieve = running.Public, running.Images, running.Retrieve
 	}},
 }
 

@@ -2,12 +2,10 @@ package gateway
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -124,11 +122,11 @@ type parts struct {
 	fetch     *restore.Background // for clients of interface 203; nil if nobody is asked for them
 	links     *web.LinkState      // nil if nothing is served to the standard's clients
 	web       *web.Server         // likewise
-	public    *http.Server        // likewise
-	admin     *http.Server        // nil if off
-	control   *http.Server
+	people    *guard              // what http.listen serves
+	servers   httpServers
 
-	listeners struct{ control, admin, public, plain, secure net.Listener }
+	control   net.Listener
+	listeners listeners
 
 	group         *errgroup.Group
 	stopForward   context.CancelFunc
@@ -167,7 +165,10 @@ func (g *Gateway) open() (_ *parts, err error) {
 	p := &parts{started: time.Now(), forwardEnded: make(chan struct{})}
 	defer func() {
 		if err != nil {
-			p.closeListeners()
+			p.listeners.close()
+			if p.control != nil {
+				p.control.Close()
+			}
 			p.audit.close()
 			err = errors.Join(err, closeImages(p.images))
 			if p.spool != nil {
@@ -229,7 +230,14 @@ func (g *Gateway) open() (_ *parts, err error) {
 		return nil, err
 	}
 	g.registerReady(p)
-	return p, g.listen(p)
+	p.people = g.guard(p, g.admin(p).handler())
+	if p.control, err = listenControl(s.DataDir); err != nil {
+		return nil, err
+	}
+	if p.listeners, err = g.listen(s, nil); err != nil {
+		return nil, s.located(err)
+	}
+	return p, g.checkSockets()
 }
 
 // dataDirError says what may be wrong with a data directory that cannot be
@@ -260,45 +268,6 @@ func (g *Gateway) openSpool(wait time.Duration) (*spool.Spool, error) {
 	}
 }
 
-// listen opens the sockets, those for people first.
-func (g *Gateway) listen(p *parts) (err error) {
-	if p.listeners.control, err = listenControl(g.settings().DataDir); err != nil {
-		return err
-	}
-	admin, public := g.settings().HTTP.Listen, ""
-	if p.web != nil {
-		public = g.settings().Public.Listen
-	}
-	if g.settings().sharesListener() {
-		admin = ""
-	}
-	for _, l := range []struct {
-		into         *net.Listener
-		key, address string
-	}{
-		{&p.listeners.admin, "http.listen", admin},
-		{&p.listeners.public, "public.listen", public},
-		{&p.listeners.plain, "dicom.listen", g.settings().DICOM.Listen},
-		{&p.listeners.secure, "dicom.tls.listen", g.settings().DICOM.TLS.Listen},
-	} {
-		if l.address == "" {
-			continue
-		}
-		if *l.into, err = g.listenAt(l.key, l.address); err != nil {
-			return err
-		}
-	}
-	return g.checkSockets()
-}
-
-func (p *parts) closeListeners() {
-	for _, l := range []net.Listener{p.listeners.control, p.listeners.admin, p.listeners.public, p.listeners.plain, p.listeners.secure} {
-		if l != nil {
-			l.Close()
-		}
-	}
-}
-
 // start runs the parts: first what delivers, then what is watched, last what
 // receives. The channel it returns is closed when one of them fails.
 func (g *Gateway) start(p *parts) <-chan struct{} {
@@ -315,17 +284,10 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 
 	backstage, stopBackstage := context.WithCancel(context.Background())
 	p.backstage, p.stopBackstage = backstage, stopBackstage
-	p.control = newHTTPServer(backstage, g.control(p).handler(), g.log)
-	p.control.ConnContext = withOperator
-	p.control.WriteTimeout = 0 // a change of a million jobs takes its time, and only the owner can ask for it
-	group.Go(func() error { return serveHTTP(p.control, p.listeners.control) })
-	if p.listeners.admin != nil {
-		p.admin = newHTTPServer(backstage, g.guard(p, g.admin(p).handler()), g.log)
-		group.Go(func() error { return serveHTTP(p.admin, g.adminListener(p)) })
-	}
-	if p.listeners.public != nil {
-		g.startPublic(backstage, g.settings(), p)
-	}
+	control := newHTTPServer(backstage, g.control(p).handler(), g.log)
+	control.ConnContext = withOperator
+	control.WriteTimeout = 0 // a change of a million jobs takes its time, and only the owner can ask for it
+	p.serveHTTP(&listening{Listener: p.control}, control, p.control)
 	group.Go(func() error {
 		g.abandonAwaiting(backstage, g.settings(), p.spool)
 		return nil
@@ -343,40 +305,23 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 	group.Go(func() error { return p.keeper.Run(backstage) })
 
 	p.drop.start()
-	if p.listeners.plain != nil {
-		group.Go(func() error { return p.dicom.Serve(p.listeners.plain) })
-	}
-	if p.listeners.secure != nil {
-		group.Go(func() error {
-			return p.dicom.ServeTLSBy(p.listeners.secure, func() *tls.Config { return g.settings().server })
-		})
+	for key, l := range p.listeners {
+		g.serve(p, key, l)
 	}
 	return failed.Done()
 }
 
 // announce says that the gateway is up, to everybody who may wait for it.
 func (g *Gateway) announce(p *parts) {
-	bound := Listeners{
-		DICOM: addressOf(p.listeners.plain), DICOMTLS: addressOf(p.listeners.secure),
-		HTTP: addressOf(p.listeners.admin), Public: addressOf(p.listeners.public),
-	}
-	if g.settings().sharesListener() {
-		bound.HTTP = bound.Public
-	}
-	g.mu.Lock()
-	g.bound = bound
-	g.mu.Unlock()
+	bound := p.listeners.bound(g.settings().sharesListener())
+	g.setBound(bound)
 	close(g.ready)
 
 	r := p.spool.Recovery()
 	g.log.Info("serving", "version", g.version, "ae_title", g.settings().AETitle, "dicom", bound.DICOM, "dicom_tls", bound.DICOMTLS,
 		"http", bound.HTTP, "public", bound.Public, "accept", g.settings().DICOM.Accept, "destinations", len(g.settings().Destinations), "data_dir", g.settings().DataDir,
 		"recovered", r.Replayed, "torn", r.Torn, "start", time.Since(p.started).Round(time.Millisecond))
-	for _, l := range []string{bound.DICOM, bound.DICOMTLS, bound.HTTP, bound.Public} {
-		if unspecified(l) {
-			g.log.Warn("listening on every interface", "address", l)
-		}
-	}
+	g.warnOfInterfaces(bound.DICOM, bound.DICOMTLS, bound.HTTP, bound.Public)
 	g.settings().warnOfCertificates(g.log)
 	for _, note := range g.settings().Notes {
 		g.log.Warn("configuration", "note", note)
@@ -409,11 +354,7 @@ func (g *Gateway) stop(p *parts) error {
 		g.log.Warn("deliveries are still ending; they will be repeated after the next start")
 	}
 	p.stopBackstage()
-	for _, s := range []*http.Server{p.public, p.admin, p.control} {
-		if s != nil && s.Shutdown(deadline) != nil {
-			s.Close()
-		}
-	}
+	p.servers.shutdown(deadline)
 	if p.fetch != nil {
 		p.fetch.Close()
 	}
@@ -444,10 +385,22 @@ func (g *Gateway) setRunning(p *parts) {
 	g.running = p
 }
 
-func addressOf(l net.Listener) string {
-	if l == nil {
-		return ""
+func (g *Gateway) setBound(l Listeners) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.bound = l
+}
+
+// warnOfInterfaces remarks on listeners that everybody reaches.
+func (g *Gateway) warnOfInterfaces(addresses ...string) {
+	for _, at := range addresses {
+		if unspecified(at) {
+			g.log.Warn("listening on every interface", "address", at)
+		}
 	}
+}
+
+func addressOf(l net.Listener) string {
 	if l.Addr().Network() == "unix" {
 		return unixPrefix + l.Addr().String()
 	}

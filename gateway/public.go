@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -209,20 +210,19 @@ func (p *parts) fetchLater() func(context.Context, dicom.UID) (later bool, err e
 	}
 }
 
-// startPublic serves the public listener. Its answers bound their own time.
-func (g *Gateway) startPublic(ctx context.Context, s *settings, p *parts) {
-	handler := p.web.Handler()
-	if s.sharesListener() {
-		mux := http.NewServeMux()
-		mux.Handle("/Viewer/", handler)
-		mux.Handle(web.ImagePath, handler)
-		mux.Handle("/", g.guard(p, g.admin(p).handler()))
-		handler = mux
+// newPublicServer makes what serves the public listener, and the listener as it is used. Its answers bound their own time.
+func (g *Gateway) newPublicServer(p *parts, l net.Listener) (*http.Server, net.Listener) {
+	standard, people := p.web.Handler(), p.people.onShared()
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		if g.settings().sharesListener() && !strings.HasPrefix(r.URL.Path, "/Viewer/") && !strings.HasPrefix(r.URL.Path, web.ImagePath) {
+			people.ServeHTTP(w, r)
+			return
+		}
+		standard.ServeHTTP(w, r)
 	}
-	p.public = newHTTPServer(ctx, handler, g.log)
-	p.public.WriteTimeout = 0
-	p.public.Protocols = new(http.Protocols)
-	p.public.Protocols.SetHTTP1(true) // a connection carries one request at a time, so that limits on connections limit
-	l := liveTLS{p.web.Limit(p.listeners.public), func() *tls.Config { return g.settings().public }}
-	p.group.Go(func() error { return serveHTTP(p.public, l) })
+	server := newHTTPServer(p.backstage, http.HandlerFunc(handler), g.log)
+	server.WriteTimeout = 0
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true) // a connection carries one request at a time, so that limits on connections limit
+	return server, liveTLS{p.web.Limit(l), func() *tls.Config { return g.settings().public }}
 }

@@ -66,12 +66,9 @@ func (g *Gateway) reload(p *parts) (Reloaded, error) {
 	if err := t.prepare(); err != nil {
 		return done, err
 	}
-	for _, apply := range t.apply {
-		apply()
-	}
-	g.current.Store(new)
+	t.done()
 	new.warnOfCertificates(g.log)
-	done.Changed, done.NeedsRestart, done.Notes = t.taken.words(), difference(g.started, new).under(restartKeys()...).words(), new.Notes
+	done.Changed, done.NeedsRestart, done.Notes = t.taken.words(), append(difference(g.started, new).under(restartKeys()...).words(), t.kept...), new.Notes
 	return done, nil
 }
 
@@ -81,11 +78,32 @@ type transition struct {
 	parts    *parts
 	old, new *settings
 	taken    changes
-	apply    []func() // put the new settings into force; cannot fail
+	kept     []string // keys that wait for a restart although others of their kind do not
+
+	apply []func() // put the new settings into force; cannot fail
+	last  []func() // likewise, of what looks at the settings in force
+	undo  []func() // give up what was prepared
 }
 
 // then has something done once everything is prepared.
 func (t *transition) then(apply func()) { t.apply = append(t.apply, apply) }
+
+// finally has something done once the new settings are those in force.
+func (t *transition) finally(apply func()) { t.last = append(t.last, apply) }
+
+// orElse gives up something that was prepared if another part cannot be.
+func (t *transition) orElse(undo func()) { t.undo = append(t.undo, undo) }
+
+// done puts the new settings into force.
+func (t *transition) done() {
+	for _, apply := range t.apply {
+		apply()
+	}
+	t.current.Store(t.new)
+	for _, apply := range t.last {
+		apply()
+	}
+}
 
 // prepare has every part that is made of what has changed prepare itself.
 func (t *transition) prepare() error {
@@ -95,8 +113,9 @@ func (t *transition) prepare() error {
 			f.keep(&t.new.Config, &t.old.Config)
 		}
 	}
+	t.keepPassed()
 	for _, c := range found {
-		if !isUnder(c.key, restartKeys()) {
+		if !isUnder(c.key, restartKeys()) && !isUnder(c.key, t.kept) {
 			t.taken = append(t.taken, c)
 		}
 	}
@@ -106,6 +125,9 @@ func (t *transition) prepare() error {
 			continue
 		}
 		if err := f.prepare(t); err != nil {
+			for _, undo := range t.undo {
+				undo()
+			}
 			return t.new.located(err)
 		}
 	}

@@ -143,11 +143,28 @@ func (v *validator) config(raw *rawConfig) Config {
 	}
 	cfg.Retrieve.Cloud = v.cloud(&raw.Retrieve.Cloud, cfg.Institution)
 	v.served(&cfg, raw)
+	v.listeners(&cfg, raw)
 	v.linkedRows(&cfg, &raw.Rows.Files)
 	v.guarded(&cfg, &raw.HTTP)
 	cfg.Images = v.images(&raw.Images, &cfg)
 	cfg.Drop = v.dropFolders(raw.Drop, &cfg)
 	return cfg
+}
+
+// listeners wants each address once. http.listen and public.listen may share one.
+func (v *validator) listeners(cfg *Config, raw *rawConfig) {
+	at := map[string]place{listenHTTP: raw.HTTP.Listen.at, listenPublic: raw.Public.Listen.at, listenDICOM: raw.DICOM.Listen.at, listenDICOMTLS: raw.DICOM.TLS.Listen.at}
+	taken := make(map[string]string)
+	for _, key := range listenKeys {
+		address := cfg.listens(key)
+		if address == "" || address == ListenPassed || strings.HasSuffix(address, ":0") {
+			continue
+		}
+		if other, ok := taken[address]; ok {
+			v.fail(at[key], "%s is already %s; set another port", address, other)
+		}
+		taken[address] = key
+	}
 }
 
 func (v *validator) institution(raw *rawInstitution) Institution {

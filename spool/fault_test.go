@@ -84,6 +84,43 @@ func TestFailedBegin(t *testing.T) {
 	}
 }
 
+// TestSegmentsTurnGreenWithoutASender has a record fail, after which nobody sends: the disk is probed until it is well. As it
+// fails the next record all the same, it is given more time before the second probe.
+func TestSegmentsTurnGreenWithoutASender(t *testing.T) {
+	o := small()
+	o.probeEvery = time.Millisecond
+	s, f := openFaulty(t, t.TempDir(), o)
+	image := synth.NewTemplate(3000, 1).Object(1, 1, 1)
+	var probes atomic.Int32
+	f.set(func() {
+		f.begin = func() error { return syscall.EROFS }
+		f.probe = func() error { probes.Add(1); return syscall.EROFS }
+	})
+	if _, err := s.Begin(incoming(image)); !errors.Is(err, syscall.EROFS) {
+		t.Fatalf("begin: %v", err)
+	}
+	waitFor(t, func() bool { return probes.Load() > 2 })
+	if err := s.Health(); !errors.Is(err, syscall.EROFS) {
+		t.Errorf("health while the disk refuses: %v", err)
+	}
+	f.set(func() { f.probe = nil })
+	waitFor(t, func() bool { return s.Health() == nil })
+
+	probes.Store(0)
+	f.set(func() { f.probe = func() error { probes.Add(1); return nil } })
+	if _, err := s.Begin(incoming(image)); !errors.Is(err, syscall.EROFS) {
+		t.Fatalf("begin: %v", err)
+	}
+	f.set(func() { f.begin = nil })
+	mustSend(t, s, image)
+	if err := s.Health(); err != nil {
+		t.Errorf("after a good write: %v", err)
+	}
+	if n := probes.Load(); n != 0 {
+		t.Errorf("%d probes at once after one that was wrong", n)
+	}
+}
+
 // TestSecondCopyTakesOver lets the first of two copies fail while the second waits for it.
 func TestSecondCopyTakesOver(t *testing.T) {
 	s, f := openFaulty(t, t.TempDir(), small())

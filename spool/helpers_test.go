@@ -161,6 +161,7 @@ type faulty struct {
 	commit func() error // asked before each Commit
 	begin  func() error
 	open   func() error // before each OpenPayload
+	probe  func() error
 	stats  func(*segment.Stats)
 }
 
@@ -200,6 +201,13 @@ func (f *faulty) OpenPayload(l segment.Location) (*segment.Payload, error) {
 		return nil, err
 	}
 	return f.segments.OpenPayload(l)
+}
+
+func (f *faulty) Probe() error {
+	if err := f.ask(&f.probe); err != nil {
+		return err
+	}
+	return f.segments.Probe()
 }
 
 func (f *faulty) Stats() (segment.Stats, error) {

@@ -59,8 +59,9 @@ type Options struct {
 	Registerer prometheus.Registerer // nil registers nothing
 	Now        func() time.Time      // time.Now
 
-	window int                  // windowSize
-	passed func() time.Duration // see clockWatch; by Now if that is given
+	window     int                  // windowSize
+	probeEvery time.Duration        // probeEvery
+	passed     func() time.Duration // see clockWatch; by Now if that is given
 }
 
 func (o Options) withDefaults() Options {
@@ -87,6 +88,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.window == 0 {
 		o.window = windowSize
+	}
+	if o.probeEvery == 0 {
+		o.probeEvery = probeEvery
 	}
 	if o.MaxPending == 0 {
 		o.MaxPending = 8192

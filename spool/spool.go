@@ -113,7 +113,7 @@ func newSpool(dir string, o Options) *Spool {
 		o:       o,
 		log:     o.Logger,
 		ledger:  newLedger(),
-		health:  &health{log: o.Logger},
+		health:  newHealth(o.Logger),
 		clock:   newClockWatch(o.Now, o.passed, o.Logger),
 		pending: newPending(),
 		slots:   make(slots, o.MaxPending),
@@ -220,6 +220,7 @@ func (s *Spool) start() {
 	s.pressure.evaluate(s)
 	s.tasks.Go(s.watchDue)
 	s.tasks.Go(s.runEvictor)
+	s.tasks.Go(s.probeSegments)
 	if s.o.PrepareRate > 0 {
 		s.tasks.Go(s.prepareSegments)
 	}

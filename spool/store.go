@@ -20,6 +20,7 @@ type payloads interface {
 	Retire(id segment.ID) error
 	Shrink(bytes int64) error
 	Prepare(ctx context.Context, bytesPerSecond int64) (bool, error)
+	Probe() error
 	SetMaxLanes(n int)
 	Segments() []segment.Info
 	Stats() (segment.Stats, error)

@@ -61,8 +61,13 @@ func (e *DamageError) Unwrap() error { return e.Err }
 
 // failed wraps err with what was done to which segment, and marks it where the cause is a full disk.
 func failed(what string, id ID, err error) error {
+	return fmt.Errorf("segment %08x: %s: %w", uint32(id), what, asNoSpace(err))
+}
+
+// asNoSpace marks an error whose cause is a full disk.
+func asNoSpace(err error) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("segment %08x: %s: %w: %w", uint32(id), what, ErrNoSpace, err)
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
 	}
-	return fmt.Errorf("segment %08x: %s: %w", uint32(id), what, err)
+	return err
 }

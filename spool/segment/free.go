@@ -1,6 +1,9 @@
 package segment
 
-import "errors"
+import (
+	"errors"
+	"os"
+)
 
 // Free gives the blocks of a record back to the file system, at once or when the last Payload on it is closed, and
 // OpenPayload answers ErrGone from now on. What is gone already is no error. Nothing is noted on disk: the tombstone is
@@ -179,10 +182,19 @@ func (s *Store) Shrink(bytes int64) error {
 		if g == nil {
 			return nil
 		}
-		bytes -= g.allocated
-		if err := s.files.remove(g); err != nil {
-			return failed("remove", g.id, err) // it is found in the pool at the next start
+		if err := s.removeBlank(g); err != nil {
+			return err
 		}
+		bytes -= g.allocated
+	}
+	return nil
+}
+
+// removeBlank removes a segment that holds nothing and that nobody else knows of. If it cannot be, it is in the pool.
+func (s *Store) removeBlank(g *segment) error {
+	if err := s.files.remove(g); err != nil && !errors.Is(err, os.ErrNotExist) {
+		s.putBack(g)
+		return failed("remove", g.id, err)
 	}
 	return nil
 }
@@ -199,6 +211,8 @@ func (s *Store) trimPool() {
 		g := s.pool[n-1]
 		s.pool = s.pool[:n-1]
 		s.mu.Unlock()
-		s.files.remove(g) // what stays is found in the pool at the next start
+		if s.removeBlank(g) != nil {
+			return // it goes when room is wanted
+		}
 	}
 }

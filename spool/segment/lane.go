@@ -2,6 +2,7 @@ package segment
 
 import (
 	"errors"
+	"os"
 	"slices"
 )
 
@@ -206,14 +207,20 @@ func (s *Store) newLane() (*lane, error) {
 
 // blank gives a segment that holds nothing, with its file acquired.
 func (s *Store) blank() (*segment, file, error) {
+	var shut []*segment // cannot be opened, as on a file system that takes no writes at present
+	defer func() { s.putBack(shut...) }()
 	for {
 		g := s.takePool()
 		if g == nil {
 			break
 		}
-		if f, err := s.files.acquire(g); err == nil {
+		f, err := s.files.acquire(g)
+		if err == nil {
 			return g, f, nil
-		} // a file of the pool that cannot be opened is no loss
+		}
+		if !errors.Is(err, os.ErrNotExist) {
+			shut = append(shut, g)
+		}
 	}
 	return s.create()
 }
@@ -245,10 +252,18 @@ func (s *Store) takePool() *segment {
 	return nil
 }
 
-// discard removes a segment that could not be put to use, whatever state it is in.
+// putBack puts segments that hold nothing where the pool meets them last.
+func (s *Store) putBack(list ...*segment) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pool = slices.Insert(s.pool, 0, list...)
+}
+
+// discard removes a segment that could not be put to use, whatever state it is in. If it cannot be removed it goes to the
+// pool: whoever takes it from there gives it another label, and syncs all that counts.
 func (s *Store) discard(g *segment) {
-	s.files.remove(g) // if it stays, Open finds it in the pool, or in use without a record
 	s.files.release(g)
+	s.removeBlank(g)
 }
 
 // activate gives a blank segment a new generation, and the space for the first record, and makes all of it durable

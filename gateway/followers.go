@@ -14,12 +14,10 @@ type follower struct {
 // followers are all of them, in the order in which they change.
 var followers = []follower{
 	{keys: []string{"data_dir"}, keep: func(new, running *Config) { new.DataDir = running.DataDir }},
-	{keys: []string{"spool.segment_size", "spool.evict_after"}, keep: func(new, running *Config) {
-		new.Spool.SegmentSize, new.Spool.EvictAfter = running.Spool.SegmentSize, running.Spool.EvictAfter
-	}},
+	{keys: []string{"spool.segment_size"}, keep: func(new, running *Config) { new.Spool.SegmentSize = running.Spool.SegmentSize }},
 
 	{keys: []string{"log"}, prepare: (*transition).logging},
-	{keys: []string{"spool.quota", "spool.min_free", "spool.retention", "spool.keep_unrouted", "dicom.max_associations", "drop"}, prepare: (*transition).spool},
+	{keys: []string{"spool.quota", "spool.min_free", "spool.retention", "spool.keep_unrouted", "spool.evict_after", "dicom.max_associations", "drop"}, prepare: (*transition).spool},
 	{keys: []string{"ae_title", "dicom.timeouts", "peers"}, prepare: (*transition).calledPeers},
 	{keys: []string{"ae_title", "commitment"}, prepare: (*transition).keeper},
 	{keys: []string{"ae_title", "dicom.accept", "dicom.check_called_ae", "dicom.window", "dicom.sop_classes", "dicom.transfer_syntaxes",
@@ -73,6 +71,9 @@ func (t *transition) spool() error {
 	t.then(func() {
 		t.parts.spool.SetLimits(spoolLimits(&t.new.Config))
 		t.parts.spool.SetMaxWriters(maxWriters(&t.new.Config))
+		if t.taken.touch("spool.evict_after") {
+			t.parts.spool.SetEvictAfter(t.new.Spool.EvictAfter.spool())
+		}
 	})
 	return nil
 }

@@ -322,3 +322,26 @@ func TestDestinationsAreAddedAndTakenAway(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What awaits commitment is held back, or not, as the setting in force says.
+func TestEvictAfterFollowsTheConfiguration(t *testing.T) {
+	k := newKeeper(t)
+	rule := func(after string) string {
+		return fmt.Sprintf("spool: {min_free: 64MiB, segment_size: 16MiB, evict_after: %s}\n", after) +
+			fmt.Sprintf("destinations: [{name: cloud, ae_title: CLOUD, address: %q, linger: 0, commitment: {enabled: true}}]\n", k.address)
+	}
+	c := runFile(t, rule("committed"))
+	sendImages(t, c.Listeners().DICOM, 0, 2)
+	eventually(t, "delivery", func() bool { return c.parts().spool.Counts()["cloud"].Awaiting == 2 })
+	evictable := func() bool { return c.parts().spool.Stats().EvictableBytes > 0 }
+	if evictable() {
+		t.Error("what awaits commitment may be evicted")
+	}
+	done := c.take(t, rule("delivered"))
+	if !slices.Equal(done.Changed, []string{"spool.evict_after"}) || len(done.NeedsRestart) > 0 {
+		t.Errorf("%+v", done)
+	}
+	eventually(t, "what was delivered may be evicted", evictable)
+	c.take(t, rule("committed"))
+	eventually(t, "what awaits commitment is held back", func() bool { return !evictable() })
+}

@@ -258,27 +258,49 @@ func (o *concludeOp) record(old jobRecord, in *Instance, c *Commitment, at time.
 	return now
 }
 
-// applyEvictAfter makes the accounts of what may be evicted agree with Options.EvictAfter, if it was another when the
-// index was last open. Only the accounts change, so one transaction does for any number of jobs.
+// SetEvictAfter changes what Options.EvictAfter was: evictions that begin after it has returned go by it. It does not wait
+// for the index, which has to be told again by the next Open's Options if it cannot be written any more.
+func (s *Spool) SetEvictAfter(e EvictAfter) {
+	if e == EvictUnchanged {
+		return
+	}
+	o := &adjustOp{adjust: func(x *tx) error {
+		x.onDurable(func() {
+			s.pressure.next.Store(0)
+			s.wakeEvictor()
+		})
+		return x.evictAfter(e)
+	}, done: make(chan error, 1)}
+	s.committer.enqueue(o, true)
+}
+
+// applyEvictAfter has the accounts agree with Options.EvictAfter, if it was another when the index was last open.
 func (s *Spool) applyEvictAfter() error {
-	hold := s.o.EvictAfter == EvictCommitted
-	if s.o.EvictAfter == EvictUnchanged || hold == s.ledger.hold {
+	if s.o.EvictAfter == EvictUnchanged {
 		return nil
 	}
-	return s.adjust(func(x *tx) error {
-		err := scan(x.txn, []byte{kindAwaiting}, nil, false, func(key, _ []byte) (bool, error) {
-			destination, p, ok := queueEntry(key)
-			if !ok {
-				return true, nil
-			}
-			return true, x.rehold(p.id, destination, hold)
-		})
-		if err != nil {
-			return err
-		}
-		x.setHold(hold)
+	return s.adjust(func(x *tx) error { return x.evictAfter(s.o.EvictAfter) })
+}
+
+// evictAfter makes the accounts of what may be evicted agree with another rule. Only the accounts change, so one
+// transaction does for any number of jobs.
+func (x *tx) evictAfter(e EvictAfter) error {
+	hold := e == EvictCommitted
+	if hold == x.ledger.hold {
 		return nil
+	}
+	err := scan(x.txn, []byte{kindAwaiting}, nil, false, func(key, _ []byte) (bool, error) {
+		destination, p, ok := queueEntry(key)
+		if !ok {
+			return true, nil
+		}
+		return true, x.rehold(p.id, destination, hold)
 	})
+	if err != nil {
+		return err
+	}
+	x.setHold(hold)
+	return nil
 }
 
 func (x *tx) setHold(hold bool) {

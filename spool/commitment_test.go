@@ -103,8 +103,13 @@ func TestEvictionWaitsForCommitment(t *testing.T) {
 	}
 }
 
-// TestHoldIsAppliedAtOpen changes the setting and compares the accounts with those of a spool that always had it.
-func TestHoldIsAppliedAtOpen(t *testing.T) {
+// TestEvictAfterChanges changes the setting, between two uses of a spool and during one, and looks at the accounts.
+func TestEvictAfterChanges(t *testing.T) {
+	t.Run("at open", func(t *testing.T) { evictAfterChanges(t, false) })
+	t.Run("open", func(t *testing.T) { evictAfterChanges(t, true) })
+}
+
+func evictAfterChanges(t *testing.T, whileOpen bool) {
 	dir := t.TempDir()
 	o := small()
 	s := openSpool(t, dir, o)
@@ -123,11 +128,15 @@ func TestHoldIsAppliedAtOpen(t *testing.T) {
 		after EvictAfter
 		want  int64 // instances that may be evicted
 	}{{EvictDelivered, 7}, {EvictCommitted, 2}, {EvictUnchanged, 2}, {EvictCommitted, 2}, {EvictDelivered, 7}, {EvictUnchanged, 7}} {
-		if err := s.Close(); err != nil {
+		if whileOpen {
+			s.SetEvictAfter(row.after)
+			flush(t, s)
+		} else if err := s.Close(); err != nil {
 			t.Fatal(err)
+		} else {
+			o.EvictAfter = row.after
+			s = openSpool(t, dir, o)
 		}
-		o.EvictAfter = row.after
-		s = openSpool(t, dir, o)
 		if got := s.Stats().EvictableBytes; got != row.want*one {
 			t.Errorf("after %v: %d bytes, want %d", row.after, got, row.want*one)
 		}

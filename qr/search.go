@@ -275,7 +275,7 @@ func (e *entity) compute(tag dicom.Tag) []string {
 	case tagModalitiesInStudy:
 		return e.study.Modalities
 	case tagSOPClassesInStudy:
-		return e.sopClasses()
+		return texts(e.study.SOPClasses)
 	case tagAvailableTransferSyntaxUID:
 		return []string{string(e.in.TransferSyntaxUID)}
 	case tagNumberOfStudyRelatedSeries:
@@ -296,23 +296,6 @@ func (e *entity) compute(tag dicom.Tag) []string {
 	}
 	return nil
 }
-
-// sopClasses are those of the newest instance of each series: a series has one, as a rule.
-func (e *entity) sopClasses() (uids []string) {
-	for series, err := range e.search.index.SeriesOf(e.search.ctx, e.study.StudyInstanceUID) {
-		if err != nil {
-			e.search.err = err
-			return nil
-		}
-		if uid := string(series.Newest.SOPClassUID); !slices.Contains(uids, uid) && len(uids) < maxSOPClasses {
-			uids = append(uids, uid)
-		}
-	}
-	slices.Sort(uids)
-	return uids
-}
-
-const maxSOPClasses = 32 // of a study's answer
 
 // patientSize is what is stored of a patient.
 type patientSize struct{ studies, series, instances int }

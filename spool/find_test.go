@@ -234,7 +234,7 @@ func TestUpgradedIndex(t *testing.T) {
 	err := s.adjust(func(tx *tx) error {
 		tx.set(metaKey(metaFormat), []byte{1})
 		return errors.Join(deleteAll(tx, kindArrival), deleteAll(tx, kindPatientID), deleteAll(tx, kindSOP), deleteAll(tx, kindSeriesStudy),
-			deleteAll(tx, kindModality), withoutRepeats(tx, kindStudy), withoutRepeats(tx, kindSeries))
+			deleteAll(tx, kindModality), withoutCounts(tx, kindStudy), withoutCounts(tx, kindSeries))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -258,6 +258,7 @@ func TestUpgradedIndex(t *testing.T) {
 	}
 	checkCounts(t, s, "2.6", 1, 1)
 	checkCounts(t, s, "2.7", 1, 1)
+	checkClasses(t, s, "2.7", synth.CTImageStorage)
 	if got := uids(t, s, StudyFilter{Modalities: []string{"CT"}}); len(got) != n {
 		t.Errorf("%d studies by modality", len(got))
 	}
@@ -272,11 +273,19 @@ func TestUpgradedIndex(t *testing.T) {
 	}
 }
 
-// withoutRepeats takes from records of studies or series the count that an earlier format did not have.
-func withoutRepeats(tx *tx, kind byte) error {
+// withoutCounts takes from records of studies or series the counts that an earlier format did not have.
+func withoutCounts(tx *tx, kind byte) error {
 	var writes []write
 	err := scan(tx.txn, []byte{kind}, nil, true, func(key, value []byte) (bool, error) {
-		writes = append(writes, write{slices.Clone(key), slices.Clone(value[:len(value)-1])})
+		counts := 1 // of further versions
+		if kind == kindStudy {
+			r, err := decodeStudy(value)
+			if err != nil {
+				return false, err
+			}
+			counts += len(r.sopClasses.append(nil))
+		}
+		writes = append(writes, write{slices.Clone(key), slices.Clone(value[:len(value)-counts])})
 		return true, nil
 	})
 	for _, w := range writes {

@@ -77,7 +77,7 @@ const (
 )
 
 // formatVersion is the version of the index as a whole, under "m format". Earlier ones are upgraded (upgrade.go).
-const formatVersion = 2
+const formatVersion = 3
 
 func newLedger() *ledger {
 	return &ledger{destinations: map[string]*destinationTotals{}, segments: map[segment.ID]*segmentUse{}}

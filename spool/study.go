@@ -15,10 +15,11 @@ import (
 type Study struct {
 	StudyInstanceUID dicom.UID // empty of instances whose data set has none
 	Series           int
-	Instances        int       // stored, of several versions one
-	Bytes            int64     // of all versions
-	Modalities       []string  // (0008,0060) of its series
-	FirstReceived    time.Time // of the instances that are stored
+	Instances        int         // stored, of several versions one
+	Bytes            int64       // of all versions
+	Modalities       []string    // (0008,0060) of its series
+	SOPClasses       []dicom.UID // of its instances, in the order of the UIDs; at most 64
+	FirstReceived    time.Time   // of the instances that are stored
 	LastReceived     time.Time
 	// Newest is the instance that was received last. It stands for the study where an attribute of it is asked for:
 	// instances of one study need not agree on them.
@@ -104,6 +105,7 @@ func viewStudy(txn *badger.Txn, id hash8, late lateStudy) (v *studyView, ok bool
 		if m := in.Metadata.modality(); m != "" && !slices.Contains(v.record.modalities, m) {
 			v.record.modalities = append(v.record.modalities, m)
 		}
+		v.record.sopClasses.add(in.SOPClassUID, 1)
 	}
 	return v, true, nil
 }
@@ -113,7 +115,7 @@ func (v *studyView) study(txn *badger.Txn, id hash8) (s Study, ok bool, err erro
 	r := &v.record
 	s = Study{
 		StudyInstanceUID: r.uid, Series: int(r.series), Instances: distinct(r.instances, r.repeats), Bytes: int64(r.bytes),
-		Modalities: r.modalities, FirstReceived: timeOfMilli(r.first), LastReceived: timeOfMilli(r.last),
+		Modalities: r.modalities, SOPClasses: r.sopClasses.uids(), FirstReceived: timeOfMilli(r.first), LastReceived: timeOfMilli(r.last),
 	}
 	if r.instances > 0 {
 		in, err := readEntry(txn, r.newest)

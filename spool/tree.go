@@ -29,7 +29,8 @@ type seriesID struct{ study, series hash8 }
 // studyRecord is the value of an s key:
 //
 //	instances8 series8 bytes8 first8(ms) last8(ms) newest8 s UID
-//	uvarint modalities, each s; uvarint text keys, each s (kind and text); uvarint repeats, absent for none in format 1
+//	uvarint modalities, each s; uvarint text keys, each s (kind and text); uvarint repeats, absent for none in format 1;
+//	SOP classes (sopclasses.go), absent in formats before 3
 //
 // The newest instance stands for the study when its attributes are asked for. The text keys are those that exist for the
 // study: its instances need not agree on the patient's name.
@@ -41,6 +42,7 @@ type studyRecord struct {
 	modalities               []string
 	textKeys                 []string
 	repeats                  uint64 // stored instances that are a further version of another
+	sopClasses               sopClassCounts
 
 	seen []byte // raw values the text keys were made of last, to spare making them again
 }
@@ -64,7 +66,7 @@ func (r *studyRecord) append(b []byte) []byte {
 			b = appendString(b, s)
 		}
 	}
-	return binary.AppendUvarint(b, r.repeats)
+	return r.sopClasses.append(binary.AppendUvarint(b, r.repeats))
 }
 
 func decodeStudy(b []byte) (*studyRecord, error) {
@@ -80,6 +82,7 @@ func decodeStudy(b []byte) (*studyRecord, error) {
 		}
 	}
 	r.repeats = d.repeats()
+	r.sopClasses = d.sopClasses()
 	return r, d.err()
 }
 
@@ -98,7 +101,7 @@ func decodeSeries(b []byte) (*seriesRecord, error) {
 	return r, d.err()
 }
 
-// repeats takes the number that ends the record of a study or series; format 1 had none.
+// repeats takes the number of further versions from the record of a study or series; format 1 had none.
 func (d *decoder) repeats() uint64 {
 	if len(d.b) == 0 {
 		return 0
@@ -180,6 +183,7 @@ func (t *tx) addToTree(in *Instance, repeat bool) error {
 	study.bytes += uint64(in.Size)
 	series.last, study.last = max(series.last, ms), max(study.last, ms)
 	series.newest, study.newest = max(series.newest, in.ID), max(study.newest, in.ID)
+	study.sopClasses.add(in.SOPClassUID, 1)
 	if modality != "" {
 		series.modality = modality
 		if len(study.modalities) < maxModalities && !slices.Contains(study.modalities, modality) {
@@ -251,6 +255,7 @@ func (t *tx) removeFromTree(in *Instance, repeat bool) error {
 		return err
 	}
 	t.delete(treeKey(k.study, k.series, in.ID))
+	study.sopClasses.remove(in.SOPClassUID)
 	series.bytes -= min(series.bytes, uint64(in.Size))
 	study.bytes -= min(study.bytes, uint64(in.Size))
 	if repeat {

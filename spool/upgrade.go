@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -28,13 +29,13 @@ func (s *Spool) upgradeIndex() error {
 		return nil
 	}
 	t := s.ledger.snapshot()
-	u := &upgrade{s: s, total: t.instances + t.evicted, told: time.Now()}
+	u := &upgrade{s: s, total: 2*t.instances + t.evicted, told: time.Now()}
 	s.log.Info("upgrading the index", "format", s.ledger.format, "to", formatVersion, "instances", u.total)
-	repeats := &repeatCount{}
+	repeats, classes := &repeatCount{}, &classCount{}
 	for _, pass := range [...]struct {
 		kind   byte
 		writes upgradeFunc
-	}{{kindStudy, upgradeStudy}, {kindSeries, upgradeSeries}, {kindVersions, repeats.upgrade}} {
+	}{{kindStudy, upgradeStudy}, {kindSeries, upgradeSeries}, {kindVersions, repeats.upgrade}, {kindTree, classes.upgrade}} {
 		if err := u.pass(pass.kind, pass.writes); err != nil {
 			return fmt.Errorf("upgrade the index: %w", err)
 		}
@@ -56,6 +57,7 @@ func (u *upgrade) pass(kind byte, fn upgradeFunc) error {
 				more, err := fn(txn, key, value)
 				writes = append(writes, more...)
 				u.done++
+				u.tell()
 				if len(writes) >= upgradeBatch {
 					next = after(key)
 				}
@@ -77,7 +79,6 @@ func (u *upgrade) pass(kind byte, fn upgradeFunc) error {
 		if err := writeAll(u.s.db, writes); err != nil {
 			return err
 		}
-		u.tell()
 		start = next
 	}
 	return nil
@@ -160,7 +161,10 @@ func (c *repeatCount) upgrade(txn *badger.Txn, key, value []byte) (writes []writ
 func (c *repeatCount) seriesEnds(txn *badger.Txn) ([]write, error) {
 	n := c.series
 	c.series, c.study = 0, c.study+n
-	return recount(txn, n, seriesKey(c.at.study, c.at.series), func(value []byte) ([]byte, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	return recount(txn, seriesKey(c.at.study, c.at.series), func(value []byte) ([]byte, error) {
 		r, err := decodeSeries(value)
 		r.repeats = n
 		return r.append(nil), err
@@ -170,18 +174,57 @@ func (c *repeatCount) seriesEnds(txn *badger.Txn) ([]write, error) {
 func (c *repeatCount) studyEnds(txn *badger.Txn) ([]write, error) {
 	n := c.study
 	c.study = 0
-	return recount(txn, n, studyKey(c.at.study), func(value []byte) ([]byte, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	return recount(txn, studyKey(c.at.study), func(value []byte) ([]byte, error) {
 		r, err := decodeStudy(value)
 		r.repeats = n
 		return r.append(nil), err
 	})
 }
 
-// recount changes a record if there is something to note.
-func recount(txn *badger.Txn, n uint64, key []byte, change func(value []byte) ([]byte, error)) ([]write, error) {
-	if n == 0 {
+// classCount counts SOP classes by study, in whose order x keys are.
+type classCount struct {
+	study  hash8
+	counts sopClassCounts
+}
+
+// upgrade gives the record of a study, with its SOP classes, when the study ends.
+func (c *classCount) upgrade(txn *badger.Txn, key, _ []byte) (writes []write, err error) {
+	if key != nil && len(key) != 25 {
 		return nil, nil
 	}
+	if key == nil || hash8(key[1:]) != c.study {
+		if writes, err = c.studyEnds(txn); err != nil || key == nil {
+			return writes, err
+		}
+		c.study, c.counts = hash8(key[1:]), nil
+	}
+	in, err := readEntry(txn, idAt(key[17:]))
+	if errors.Is(err, ErrNotFound) || errors.Is(err, errBadRecord) {
+		return writes, nil // a rebuild restores it
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.counts.add(in.SOPClassUID, 1)
+	return writes, nil
+}
+
+func (c *classCount) studyEnds(txn *badger.Txn) ([]write, error) {
+	if len(c.counts) == 0 {
+		return nil, nil
+	}
+	return recount(txn, studyKey(c.study), func(value []byte) ([]byte, error) {
+		r, err := decodeStudy(value)
+		r.sopClasses = c.counts
+		return r.append(nil), err
+	})
+}
+
+// recount changes a record.
+func recount(txn *badger.Txn, key []byte, change func(value []byte) ([]byte, error)) ([]write, error) {
 	value, ok, err := get(txn, key)
 	if err != nil || !ok {
 		return nil, err

@@ -49,6 +49,10 @@ type binder struct {
 // found are returned, in the order of the file.
 func parseYAML(file string, data []byte, dst any) []error {
 	b := &binder{file: file}
+	data, err := plainText(file, data)
+	if err != nil {
+		return []error{err}
+	}
 	tree, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		b.syntax(err)
@@ -68,7 +72,7 @@ func parseYAML(file string, data []byte, dst any) []error {
 
 func (b *binder) syntax(err error) {
 	if e, ok := err.(yaml.Error); ok && e.GetToken() != nil {
-		b.fail(placeOfToken(e.GetToken(), ""), "%s", e.GetMessage())
+		b.fail(placeOfToken(e.GetToken(), ""), "%s", syntaxMessage(e.GetMessage()))
 		return
 	}
 	b.errs = append(b.errs, fmt.Errorf("%s: %w", b.file, err))
@@ -160,7 +164,7 @@ func (b *binder) bindStruct(n ast.Node, dst reflect.Value, at place) {
 		key := v.Key.GetToken().Value
 		given[key] = v
 		if _, ok := fieldByKey(dst.Type(), key); !ok {
-			b.fail(placeOf(v.Key, join(at.path, key)), "unknown key%s", suggest(key, keysOf(dst.Type())))
+			b.fail(placeOf(v.Key, join(at.path, key)), "unknown key%s", suggest(key, dst.Type()))
 		}
 	}
 	for i := range dst.NumField() {
@@ -248,18 +252,44 @@ func kindOf(n ast.Node) string {
 	}
 }
 
-// suggest returns "; did you mean X?" for the known key nearest to key.
-func suggest(key string, known []string) string {
+// suggest says for an unknown key of a mapping which one may be meant: the
+// nearest of those known there, or the same one of another mapping.
+func suggest(key string, t reflect.Type) string {
+	known := keysOf(t)
 	best, distance := "", 1+min(len(key)/2, 2)
 	for _, k := range known {
 		if d := editDistance(strings.ToLower(key), k); d < distance {
 			best, distance = k, d
 		}
 	}
-	if best == "" {
-		return "; known here are " + strings.Join(known, ", ")
+	if best != "" {
+		return "; did you mean " + best + "?"
 	}
-	return "; did you mean " + best + "?"
+	if elsewhere := pathsOf(key, reflect.TypeFor[rawConfig](), ""); len(elsewhere) > 0 {
+		return " in this place; it is known as " + strings.Join(elsewhere, ", ") + ": indent it below the one that is meant"
+	}
+	return "; known here are " + strings.Join(known, ", ")
+}
+
+// pathsOf returns the paths below t at which key is known, as far as that is
+// not within a mapping that holds it already.
+func pathsOf(key string, t reflect.Type, path string) []string {
+	for t.Kind() == reflect.Slice {
+		t, path = t.Elem(), path+"[]"
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	if _, ok := fieldByKey(t, key); ok {
+		return []string{join(path, key)}
+	}
+	var paths []string
+	for i := range t.NumField() {
+		if k := t.Field(i).Tag.Get("yaml"); k != "" {
+			paths = append(paths, pathsOf(key, t.Field(i).Type, join(path, k))...)
+		}
+	}
+	return paths
 }
 
 // editDistance is Levenshtein's distance between two short strings.

@@ -379,11 +379,13 @@ func readConfig(path string) ([]byte, error) {
 func Parse(name string, data []byte) (Config, error) {
 	var raw rawConfig
 	if errs := parseYAML(name, data, &raw); len(errs) > 0 {
+		advise(data, errs)
 		return Config{}, joinByLine(errs)
 	}
 	v := &validator{binder: binder{file: name}}
 	cfg := v.config(&raw)
 	if len(v.errs) > 0 {
+		advise(data, v.errs)
 		return Config{}, joinByLine(v.errs)
 	}
 	cfg.Source = name

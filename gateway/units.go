@@ -112,10 +112,25 @@ func parseListen(s string) (string, error) {
 	if host == "" {
 		return "", fmt.Errorf("%q names no host; write 0.0.0.0:%s if every interface is meant", s, port)
 	}
+	if err := checkHost(host); err != nil {
+		return "", err
+	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return "", fmt.Errorf("port %q is not a number from 0 to 65535", port)
 	}
 	return s, nil
+}
+
+// checkHost finds characters that no host name and no IP address has.
+func checkHost(host string) error {
+	for _, r := range host {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', strings.ContainsRune("-_.:%", r):
+		default:
+			return fmt.Errorf("host %q holds %q; write an IP address, or a name of letters, digits, '-' and '.'", host, r)
+		}
+	}
+	return nil
 }
 
 // parseAddress checks the address of a peer: HOST:PORT, with a port one can
@@ -127,6 +142,9 @@ func parseAddress(s string) (string, error) {
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || host == "" {
 		return "", fmt.Errorf("%q is not HOST:PORT; write 10.0.0.5:104, pacs.example.org:11112 or [fd00::5]:104", s)
+	}
+	if err := checkHost(host); err != nil {
+		return "", err
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return "", fmt.Errorf("port %q is not a number from 1 to 65535", port)

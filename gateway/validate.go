@@ -3,7 +3,9 @@ package gateway
 import (
 	"fmt"
 	"math"
+	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -135,10 +137,13 @@ func (v *validator) config(raw *rawConfig) Config {
 	cfg.Destinations = v.destinations(raw.Destinations, cfg.AETitle)
 	v.checkEvictAfter(&cfg)
 	cfg.Upstreams = v.upstreams(raw.Upstreams, &cfg)
-	if cfg.DataDir == "" {
+	switch {
+	case cfg.DataDir == "":
 		v.fail(raw.DataDir.at, "a directory is needed, such as /var/lib/dcmgate")
+	case raw.DataDir.Set && !filepath.IsAbs(cfg.DataDir):
+		v.note("data_dir: %s lies in the folder that dcmgate is started in; a path that begins with / does not depend on that", cfg.DataDir)
 	}
-	if cfg.DICOM.Listen == "" && cfg.DICOM.TLS.Listen == "" {
+	if raw.DICOM.Listen.Text == "off" && raw.DICOM.TLS.Listen.Text == "off" {
 		v.fail(raw.DICOM.Listen.at, "both dicom.listen and dicom.tls.listen are off; nothing could be received")
 	}
 	cfg.Retrieve.Cloud = v.cloud(&raw.Retrieve.Cloud, cfg.Institution)
@@ -151,20 +156,28 @@ func (v *validator) config(raw *rawConfig) Config {
 	return cfg
 }
 
-// listeners wants each address once. http.listen and public.listen may share one.
+// listeners wants each port once. http.listen and public.listen may share an address.
 func (v *validator) listeners(cfg *Config, raw *rawConfig) {
 	at := map[string]place{listenHTTP: raw.HTTP.Listen.at, listenPublic: raw.Public.Listen.at, listenDICOM: raw.DICOM.Listen.at, listenDICOMTLS: raw.DICOM.TLS.Listen.at}
-	taken := make(map[string]string)
-	for _, key := range listenKeys {
+	for i, key := range listenKeys {
 		address := cfg.listens(key)
-		if address == "" || address == ListenPassed || strings.HasSuffix(address, ":0") {
-			continue
+		for _, other := range listenKeys[:i] {
+			if samePort(address, cfg.listens(other)) {
+				v.fail(at[key], "%s takes the port of %s, %s; set another port", address, other, cfg.listens(other))
+				break
+			}
 		}
-		if other, ok := taken[address]; ok {
-			v.fail(at[key], "%s is already %s; set another port", address, other)
-		}
-		taken[address] = key
 	}
+}
+
+// samePort tells whether only one of two addresses can be listened on.
+func samePort(a, b string) bool {
+	if a == b {
+		return a != "" && a != ListenPassed && !strings.HasSuffix(a, ":0")
+	}
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	return errA == nil && errB == nil && portA == portB && portA != "0" && (hostA == hostB || unspecified(a) || unspecified(b))
 }
 
 func (v *validator) institution(raw *rawInstitution) Institution {

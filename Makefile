@@ -7,7 +7,7 @@ GOFLAGS_BUILD := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 # How long each fuzz target runs in `make fuzz`; continuous integration sets half a minute.
 FUZZTIME ?= 10s
 
-.PHONY: help build demo test test-deps check race fuzz bench peers-bench cross image deb deb-test clean
+.PHONY: help build demo test test-deps check suite race e2e fuzz bench peers-bench cross image deb deb-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -18,7 +18,7 @@ build: ## build bin/dcmgate
 demo: build ## gateway, stand-in cloud and real MR series on this machine; DEMO="--once" ends by itself
 	$(BIN) demo $(DEMO)
 
-test: test-deps check race fuzz ## everything: what it needs is installed first
+test: test-deps check suite fuzz ## everything: what it needs is installed first
 	@echo "all tests passed"
 
 test-deps: ## install the peers that the tests talk to (Debian packages)
@@ -31,8 +31,16 @@ check: ## formatting, vet, staticcheck, tidy modules, build for arm64
 	$(GO) mod tidy -diff
 	CGO_ENABLED=0 GOARCH=arm64 $(GO) build -o /dev/null ./cmd/dcmgate
 
-race: build ## all tests under the race detector, with the real peers
-	$(GO) test -race -timeout 15m ./...
+# The two run beside each other: those of the whole program wait for processes and disks half of their time.
+suite: ## all tests
+	@$(MAKE) --no-print-directory -j2 race e2e
+
+race: ## the tests of the packages, under the race detector
+	$(GO) test -race -timeout 15m $$($(GO) list ./... | grep -v /test/e2e$$)
+
+# The program itself is built without the race detector there, and the detector would only slow the peers of our own down.
+e2e: ## the tests of the whole program with real peers
+	$(GO) test -timeout 15m ./test/e2e
 
 fuzz: ## each fuzz target for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz

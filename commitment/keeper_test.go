@@ -166,7 +166,7 @@ func (s *site) mustAsk(uid dicom.UID, stay bool, refs ...Reference) *dimse.Assoc
 
 func (s *site) eventually(what string, ok func() bool) {
 	s.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			s.Fatalf("never: %s", what)
 		}

@@ -82,15 +82,22 @@ func TagName(tag Tag) string { return attributeOf(tag).keyword }
 // general the first.
 func TagVR(tag Tag) string { return attributeOf(tag).vr }
 
-// TagByKeyword finds the tag of a keyword of PS3.6, such as "PatientName". It
-// searches; look up once and keep the result.
+// found keeps what TagByKeyword has searched for in go-dicom's dictionary, keyword to tag; it has no more than that.
+var found sync.Map
+
+// TagByKeyword finds the tag of a keyword of PS3.6, such as "PatientName".
 func TagByKeyword(keyword string) (Tag, bool) {
 	if tag, ok := ownDictionary().tags[keyword]; ok {
 		return tag, true
 	}
+	if tag, ok := found.Load(keyword); ok {
+		return tag.(Tag), true
+	}
 	for _, name := range []string{keyword, retiredPrefix + keyword} {
 		if info, err := dicomtag.FindByName(name); err == nil && TagName(NewTag(info.Tag.Group, info.Tag.Element)) == keyword {
-			return NewTag(info.Tag.Group, info.Tag.Element), true
+			tag := NewTag(info.Tag.Group, info.Tag.Element)
+			found.Store(keyword, tag)
+			return tag, true
 		}
 	}
 	return 0, false

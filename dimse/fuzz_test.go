@@ -31,7 +31,7 @@ func FuzzServer(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, associated bool, input []byte) {
 		ours, theirs := net.Pipe()
-		_ = ours.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = ours.SetDeadline(time.Now().Add(2 * time.Minute))
 		s.accept(theirs, nil)
 		drained := make(chan struct{})
 		go func() {
@@ -66,7 +66,7 @@ func FuzzRequestor(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, input []byte) {
 		ours, theirs := net.Pipe()
-		_ = ours.SetDeadline(time.Now().Add(20 * time.Second))
+		_ = ours.SetDeadline(time.Now().Add(2 * time.Minute))
 		drained := make(chan struct{})
 		go func() {
 			defer close(drained)

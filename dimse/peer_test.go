@@ -31,7 +31,7 @@ func connect(t testing.TB, address string) *scripted {
 }
 
 func script(t testing.TB, conn net.Conn) *scripted {
-	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil { // a hang fails the test
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil { // a hang fails the test
 		t.Fatal(err)
 	}
 	return &scripted{t: t, conn: conn, r: pdu.NewReader(conn, 0, pdu.Limits{})}

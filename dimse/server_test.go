@@ -84,7 +84,7 @@ func TestFloodOfConnections(t *testing.T) {
 	established := dial(t, w.address, nil)
 	conns := silent(t, "127.0.0.1", w.address, 1000)
 	for i, c := range conns[:990] { // the last ten wait for ARTIM
-		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		_ = c.SetReadDeadline(time.Now().Add(2 * time.Minute))
 		if _, err := c.Read(make([]byte, 1)); err != io.EOF && !isReset(err) {
 			t.Fatalf("connection %d was not closed: %v", i, err)
 		}

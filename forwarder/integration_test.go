@@ -186,7 +186,7 @@ func deliver(t testing.TB, s *spool.Spool, d Destination) {
 			t.Error(err)
 		}
 	}()
-	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(2 * time.Millisecond) {
 		counts := s.Counts()["cloud"]
 		if counts.Pending+counts.Active == 0 {
 			return

@@ -77,7 +77,7 @@ func (v *vault) associate(ctx context.Context, rq *dimse.AssociationRequest) (*d
 // count counts requests that come while enough associations are open. One that has been released may take a moment to be
 // seen closed.
 func (v *vault) count(acceptance *dimse.Acceptance) {
-	for end := time.Now().Add(5 * time.Second); v.serves > 0 && v.open.Load() >= v.serves; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); v.serves > 0 && v.open.Load() >= v.serves; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			v.overfull.Add(1)
 			break
@@ -224,7 +224,7 @@ func (r *custodyRig) report(callingAE string, result *commitment.Result) dimse.S
 
 func (r *custodyRig) until(what string, condition func() bool) {
 	r.Helper()
-	for end := time.Now().Add(30 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(end) {
 			r.Fatalf("not %s: %+v, %+v\n%s", what, r.spool.Counts()["cloud"], r.running.Load().Status()[0], r.log)
 		}

@@ -26,7 +26,7 @@ import (
 // eventually polls until check holds.
 func eventually(t *testing.T, what string, check func() bool) {
 	t.Helper()
-	for limit := time.Now().Add(20 * time.Second); !check(); time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(2 * time.Minute); !check(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("%s did not happen", what)
 		}

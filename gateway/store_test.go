@@ -299,7 +299,7 @@ func TestOverlapIsBoundedAndOwnWriterIsNeverLent(t *testing.T) {
 	greedy, modest := newStorage(r, rq), newStorage(r, rq)
 	take := func(s *storage) func() {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 		defer cancel()
 		release, err := s.reserve(ctx)
 		if err != nil {

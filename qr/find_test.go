@@ -418,7 +418,7 @@ func TestCancel(t *testing.T) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("goes on")
 	}
 	if c := w.final(); c.Status != dimse.StatusCancel {

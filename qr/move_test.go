@@ -398,7 +398,7 @@ func TestCancelledMove(t *testing.T) {
 		if c := w.final(); c.Status != dimse.StatusCancel || counts(c) != "0 0 0 3" {
 			t.Errorf("%+v, %s", c, counts(c))
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("goes on")
 	}
 }

@@ -227,7 +227,7 @@ func TestCloseDoesNotWaitForAnIndexThatCannotBeWritten(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("still closing")
 	}
 }
@@ -246,7 +246,7 @@ func replaceCommit(t *testing.T, s *Spool, commit func(*badger.Txn) error) {
 
 func waitFor(t *testing.T, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatal("waited in vain")

@@ -96,7 +96,7 @@ func dataSet(t testing.TB, s *Spool, id InstanceID) []byte {
 
 func flush(t testing.TB, s *Spool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := s.Flush(ctx); err != nil {
 		t.Fatal(err)

@@ -293,15 +293,18 @@ func TestWhatIsLeftOutIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	some := bytes.Repeat([]byte("\xFE\xFF\x0D\xE0\x00\x00\x00\x00"), 1<<17)
-	for range maxLeftOut/len(some) + 2 {
-		if _, err := w.Write(some); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := w.Write(some); err != nil {
+		t.Fatal(err)
 	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	blocks := bytes.Clone(b.Bytes()) // they refer to nothing before them, and end at a byte
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := New(t.Context(), nil, deflated, implicit, &b); err == nil {
+	in := &repeated{body: blocks, times: maxLeftOut/len(some) + 2, tail: b.Bytes()[len(blocks):]}
+	if _, err := New(t.Context(), nil, deflated, implicit, in); err == nil {
 		t.Error("is converted to nothing")
 	}
 }

@@ -141,7 +141,7 @@ func answering(final dimse.Status, uids ...string) func(context.Context, dimse.R
 
 func client(t testing.TB, p *pacs, change ...func(*Options)) *Upstream {
 	t.Helper()
-	o := Options{Name: "pacs", AETitle: "PACS", CallingAETitle: "DCMGATE", Address: p.address, AssociationTimeout: 5 * time.Second, QueryTimeout: 5 * time.Second}
+	o := Options{Name: "pacs", AETitle: "PACS", CallingAETitle: "DCMGATE", Address: p.address, AssociationTimeout: time.Minute, QueryTimeout: time.Minute}
 	for _, c := range change {
 		c(&o)
 	}

@@ -3,6 +3,7 @@ package views
 import (
 	"reflect"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -70,10 +71,16 @@ func TestRowsFollowTheSpool(t *testing.T) {
 
 func TestScanOfALargeStudy(t *testing.T) {
 	s := openSpool(t, spool.Options{})
-	const instances = 2*scanned + 7
-	for k := range instances {
-		store(t, s, image(1, 1+k%3, k))
+	const instances, writers = 2*scanned + 7, 16 // that share syncs
+	var group sync.WaitGroup
+	for w := range writers {
+		group.Go(func() {
+			for k := w; k < instances; k += writers {
+				store(t, s, image(1, 1+k%3, k))
+			}
+		})
 	}
+	group.Wait()
 	store(t, s, image(2, 1, 1))
 	source := sqliteFile(t)
 	p, _ := runPublisher(t, Options{Source: source, Spool: s, Settings: settings(), Files: Address("/i/{id}")})

@@ -95,7 +95,7 @@ func TestConnectionsOfAnAddress(t *testing.T) {
 		t.Fatalf("%d connections are open", len(open))
 	}
 	open[0].Close()
-	for limit := time.Now().Add(20 * time.Second); len(dials(t, address, 1)) == 0; time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(2 * time.Minute); len(dials(t, address, 1)) == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatal("the place of one that was closed is not given to another")
 		}

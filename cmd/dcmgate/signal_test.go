@@ -137,7 +137,7 @@ func TestOneSignalEndsInOrder(t *testing.T) {
 // waitUntilRefused returns once nothing listens at address any more.
 func waitUntilRefused(t *testing.T, address string) {
 	t.Helper()
-	for limit := time.Now().Add(20 * time.Second); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
+	for limit := time.Now().Add(2 * time.Minute); time.Now().Before(limit); time.Sleep(5 * time.Millisecond) {
 		var d dimse.Dialer
 		a, err := d.Dial(t.Context(), address, dimse.Proposal{CalledAETitle: "X", CallingAETitle: "Y"})
 		if err != nil {

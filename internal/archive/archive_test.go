@@ -15,7 +15,7 @@ import (
 
 func store(t *testing.T, address string, o synth.Object) (dimse.Status, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	var dialer dimse.Dialer
 	a, err := dialer.Dial(ctx, address, dimse.Proposal{CalledAETitle: "CLOUD", CallingAETitle: "TEST",
@@ -98,7 +98,7 @@ func TestUnreachableForAWhile(t *testing.T) {
 	defer archive.Close()
 	o := synth.NewTemplate(1000, 1).Object(1, 1, 1)
 	failed, worked := false, false
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && !(failed && worked); {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end) && !(failed && worked); {
 		_, err := store(t, address, o)
 		failed, worked = failed || err != nil, worked || err == nil
 	}

@@ -154,7 +154,7 @@ func (d *Database) Start() {
 func (d *Database) Stop() {
 	d.t.Helper()
 	_ = d.process.Signal(d.stop)
-	if _, err := d.process.Wait(30 * time.Second); err != nil {
+	if _, err := d.process.Wait(2 * time.Minute); err != nil {
 		d.t.Fatal(err)
 	}
 }

@@ -63,15 +63,24 @@ func PydicomFiles(t testing.TB) []string {
 // sometimes take one between its choice and its use.
 const firstPort, ports = 20000, 12000
 
-// Address returns a loopback address with a port that was free a moment ago.
+// Address returns a loopback address whose port is free, and is no other test's until this one ends.
 func Address(t testing.TB) string {
 	t.Helper()
 	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(ports)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
+		port := firstPort + rand.IntN(ports)
+		// The name says to the tests of all packages that the port is taken. The kernel forgets it with the process.
+		mine, err := net.Listen("unix", fmt.Sprintf("@dcmgate-test-port-%d", port))
+		if err != nil {
+			continue
 		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			mine.Close()
+			continue
+		}
+		l.Close()
+		t.Cleanup(func() { mine.Close() })
+		return l.Addr().String()
 	}
 	t.Fatal("no port is free")
 	return ""
@@ -181,26 +190,30 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// Run runs a program to its end, at most for a minute, and returns its output and exit status.
+// Run runs a program to its end, at most for patience minutes, and returns its output and exit status.
 func Run(t testing.TB, env []string, program string, args ...string) (string, int) {
 	t.Helper()
 	p := Start(t, env, program, args...)
-	status, err := p.Wait(time.Minute)
+	status, err := p.Wait(patience * time.Minute)
 	if err != nil {
 		t.Fatalf("%v; output: %s", err, p.Output())
 	}
 	return p.Output(), status
 }
 
-// Eventually waits until ok returns true, at most for d.
+// patience is how many times as long as on an idle machine something may take: continuous integration tests several
+// packages at once on two cores, under the race detector.
+const patience = 6
+
+// Eventually waits until ok returns true. d is generous for that on an idle machine; the test fails after patience times d.
 func Eventually(t testing.TB, d time.Duration, what string, ok func() bool) {
 	t.Helper()
-	for end := time.Now().Add(d); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience * d); ; time.Sleep(20 * time.Millisecond) {
 		if ok() {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", d, what)
+			t.Fatalf("not within %v: %s", patience*d, what)
 		}
 	}
 }

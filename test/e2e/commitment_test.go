@@ -129,7 +129,7 @@ func TestKillBeforeTheReport(t *testing.T) {
 				t.Errorf("reported %+v", r)
 			}
 			delete(requests, r.TransactionUID)
-		case <-time.After(60 * time.Second):
+		case <-time.After(3 * time.Minute):
 			t.Fatalf("%d reports did not come", len(requests))
 		}
 	}

@@ -110,7 +110,7 @@ func TestInterruptedGet(t *testing.T) {
 	if err := p.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	status, err := p.Wait(20 * time.Second)
+	status, err := p.Wait(2 * time.Minute)
 	if err != nil || status != 1 || !strings.Contains(p.Output(), "FE00H cancelled") {
 		t.Errorf("status %d, %v\n%s", status, err, p.Output())
 	}

@@ -127,7 +127,7 @@ func echo(t testing.TB, local, address string) error {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
+	c.SetDeadline(time.Now().Add(2 * time.Minute))
 	c.Write(associateRequest(t, pdu.PresentationContext{ID: 1, AbstractSyntax: string(dicom.VerificationSOPClass),
 		TransferSyntaxes: []string{string(dicom.ImplicitVRLittleEndian)}}))
 	r := pdu.NewReader(c, 1<<16, pdu.Limits{})
@@ -249,7 +249,7 @@ func startFlood(t *testing.T, address string, n int) *flood {
 				return // refused: as good as closed
 			}
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(20 * time.Second))
+			c.SetDeadline(time.Now().Add(2 * time.Minute))
 			if i%(len(openings)+1) == len(openings) {
 				go trickle(c, request)
 			} else {
@@ -387,7 +387,7 @@ func TestPeersThatDisappear(t *testing.T) {
 			return
 		}
 		defer c.Close()
-		c.SetDeadline(time.Now().Add(20 * time.Second))
+		c.SetDeadline(time.Now().Add(2 * time.Minute))
 		c.Write(request)
 		if _, err := io.ReadFull(c, make([]byte, 6)); err != nil {
 			t.Errorf("no answer to the association request: %v", err)
@@ -589,7 +589,7 @@ func TestMutatedStreams(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			c.SetDeadline(time.Now().Add(20 * time.Second))
+			c.SetDeadline(time.Now().Add(2 * time.Minute))
 			if err := session(c, b[:len(request)], b[len(request):]); isTimeout(err) {
 				t.Errorf("session %d did not end", i)
 			}

@@ -86,7 +86,7 @@ func (g *gate) stop(t testing.TB) {
 	if err := g.process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
-	status, err := g.process.Wait(30 * time.Second)
+	status, err := g.process.Wait(2 * time.Minute)
 	if err != nil { // what hangs is in the stacks
 		g.process.Signal(syscall.SIGQUIT)
 		g.process.Wait(5 * time.Second)

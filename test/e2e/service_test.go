@@ -35,13 +35,13 @@ func TestSocketActivation(t *testing.T) {
 		echo := peertest.Start(t, nil, binary, "echo", l.Addr().String()) // before anybody accepts
 		p := peertest.StartWith(t, []*os.File{socket}, "/bin/sh", "-c",
 			`LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=dicom exec "$0" serve --config "$1"`, binary, config)
-		if status, err := echo.Wait(30 * time.Second); err != nil || status != 0 {
+		if status, err := echo.Wait(2 * time.Minute); err != nil || status != 0 {
 			t.Fatalf("echo: exit status %d, %v: %s", status, err, echo.Output())
 		}
 		if err := p.Signal(syscall.SIGTERM); err != nil {
 			t.Fatal(err)
 		}
-		if status, err := p.Wait(30 * time.Second); err != nil || status != 0 {
+		if status, err := p.Wait(2 * time.Minute); err != nil || status != 0 {
 			t.Fatalf("serve: exit status %d, %v", status, err)
 		}
 	}
@@ -87,7 +87,7 @@ func TestRootLeavesTheOwnersFolderToHim(t *testing.T) {
 	if err := g.process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g.process.Wait(30 * time.Second); err != nil {
+	if _, err := g.process.Wait(2 * time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	// A folder that its owner can reach.

@@ -82,7 +82,7 @@ func TestStopUnderLoad(t *testing.T) {
 	g.start(t)
 	modalities := underLoad(t, g, func() {
 		g.process.Signal(syscall.SIGTERM)
-		if status := g.ended(t, 15*time.Second); status != 0 {
+		if status := g.ended(t, time.Minute); status != 0 {
 			t.Errorf("exit status %d", status)
 		}
 	})
@@ -111,7 +111,7 @@ func TestSecondSignal(t *testing.T) {
 		g.process.Signal(syscall.SIGTERM)
 		peertest.Eventually(t, 10*time.Second, "the stop begins", func() bool { return strings.Contains(g.process.Output(), "stopping") })
 		g.process.Signal(syscall.SIGTERM)
-		if status := g.ended(t, 5*time.Second); status == 0 {
+		if status := g.ended(t, time.Minute); status == 0 {
 			t.Error("exit status 0 though it was ended before it was done")
 		}
 	})
@@ -137,7 +137,7 @@ func TestStopWhileDestinationStalls(t *testing.T) {
 	modalities := underLoad(t, g, func() {
 		peertest.Eventually(t, 10*time.Second, "a delivery under way", func() bool { return g.metric(t, "dcmgate_jobs", `state="active"`) > 0 })
 		g.process.Signal(syscall.SIGTERM)
-		if status := g.ended(t, 10*time.Second); status != 0 {
+		if status := g.ended(t, time.Minute); status != 0 {
 			t.Errorf("exit status %d", status)
 		}
 	})
@@ -183,7 +183,7 @@ func TestStopWhileSenderStalls(t *testing.T) {
 		return g.metric(t, "dcmgate_association_received_bytes_total", `direction="in"`) > float64(1<<20+len(message)/2-1<<10)
 	})
 	g.process.Signal(syscall.SIGTERM)
-	if status := g.ended(t, 8*time.Second); status != 0 {
+	if status := g.ended(t, time.Minute); status != 0 {
 		t.Errorf("exit status %d", status)
 	}
 	if out, status := g.run(t, "verify"); status != 0 || !strings.Contains(out, "1 instance,") {

@@ -20,11 +20,19 @@ import (
 // exportRows reads a view by `dcmgate views export`, in the order of its keys, without what differs by when it was written.
 func exportRows(t testing.TB, g *gate, name, view string) [][]string {
 	t.Helper()
-	out, err := exec.Command(binary, "views", "export", "--csv", "--name", name, "--view", view, "--config", g.config).Output()
-	if err != nil {
-		t.Fatalf("views export: %v", err)
-	}
-	rows, err := csv.NewReader(bytes.NewReader(out)).ReadAll()
+	var out bytes.Buffer
+	peertest.Eventually(t, 30*time.Second, "the view is made", func() bool {
+		var trouble bytes.Buffer
+		export := exec.Command(binary, "views", "export", "--csv", "--name", name, "--view", view, "--config", g.config)
+		out.Reset()
+		export.Stdout, export.Stderr = &out, &trouble
+		err := export.Run()
+		if err != nil && !strings.Contains(trouble.String(), "no such table") { // a gateway that has just started is about to make it
+			t.Fatalf("views export: %v: %s", err, &trouble)
+		}
+		return err == nil
+	})
+	rows, err := csv.NewReader(&out).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -220,7 +220,7 @@ func (b *built) testRuns(t *testing.T) {
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	if status, err := gateway.Wait(30 * time.Second); err != nil || status != 0 {
+	if status, err := gateway.Wait(2 * time.Minute); err != nil || status != 0 {
 		t.Errorf("stop: exit status %d, %v", status, err)
 	}
 }

@@ -205,7 +205,7 @@ func BenchmarkDownload(b *testing.B) {
 func restart(b *testing.B, peer *peertest.Peer) {
 	b.Helper()
 	peer.Signal(os.Interrupt)
-	if _, err := peer.Wait(30 * time.Second); err != nil {
+	if _, err := peer.Wait(2 * time.Minute); err != nil {
 		b.Fatal(err)
 	}
 	peer.Process = peertest.Start(b, nil, binary, "serve", "--config", filepath.Join(peer.Dir, "dcmgate.yaml"))

@@ -211,7 +211,7 @@ func spooled(b *testing.B, address string, associations, n int) {
 		b.Fatal(err)
 	}
 	peer.Signal(os.Interrupt)
-	if _, err := peer.Wait(30 * time.Second); err != nil {
+	if _, err := peer.Wait(2 * time.Minute); err != nil {
 		b.Fatal(err)
 	}
 	config := filepath.Join(peer.Dir, "dcmgate.yaml")

@@ -44,7 +44,7 @@ var level = map[string]int{
 }
 
 // testOnly may be imported by tests and by each other, never by the product.
-var testOnly = []string{"dcmgate/internal/peertest", "dcmgate/internal/layers", "dcmgate/internal/docs", "dcmgate/spool/spooltest", "dcmgate/test/"}
+var testOnly = []string{"dcmgate/internal/peertest", "dcmgate/internal/faultdisk", "dcmgate/internal/layers", "dcmgate/internal/docs", "dcmgate/spool/spooltest", "dcmgate/test/"}
 
 type goPackage struct {
 	ImportPath string

@@ -1,0 +1,161 @@
+package faultdisk
+
+import (
+	"path"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+)
+
+// Each call asks whether it is to fail before it is made; see [fuse.RawFileSystem].
+
+type done = <-chan struct{}
+
+func (d *Disk) Lookup(c done, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	status := d.RawFileSystem.Lookup(c, in, name, out)
+	if status.Ok() {
+		d.learn(out.NodeId, in.NodeId, name)
+	}
+	return status
+}
+
+func (d *Disk) Create(c done, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+	if status := d.ask(OpCreate, in.NodeId, name); !status.Ok() {
+		return status
+	}
+	status := d.RawFileSystem.Create(c, in, name, out)
+	if status.Ok() {
+		d.learn(out.NodeId, in.NodeId, name)
+	}
+	return status
+}
+
+func (d *Disk) Mkdir(c done, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+	if status := d.ask(OpMkdir, in.NodeId, name); !status.Ok() {
+		return status
+	}
+	status := d.RawFileSystem.Mkdir(c, in, name, out)
+	if status.Ok() {
+		d.learn(out.NodeId, in.NodeId, name)
+	}
+	return status
+}
+
+func (d *Disk) Rename(c done, in *fuse.RenameIn, from, to string) fuse.Status {
+	if status := d.ask(OpRename, in.NodeId, from); !status.Ok() {
+		return status
+	}
+	status := d.RawFileSystem.Rename(c, in, from, to)
+	if !status.Ok() {
+		return status
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old := path.Join(d.paths[in.NodeId], from)
+	for node, at := range d.paths {
+		if at == old {
+			d.paths[node] = path.Join(d.paths[in.Newdir], to)
+		}
+	}
+	return status
+}
+
+func (d *Disk) Unlink(c done, in *fuse.InHeader, name string) fuse.Status {
+	if status := d.ask(OpRemove, in.NodeId, name); !status.Ok() {
+		return status
+	}
+	return d.RawFileSystem.Unlink(c, in, name)
+}
+
+func (d *Disk) Rmdir(c done, in *fuse.InHeader, name string) fuse.Status {
+	if status := d.ask(OpRemove, in.NodeId, name); !status.Ok() {
+		return status
+	}
+	return d.RawFileSystem.Rmdir(c, in, name)
+}
+
+func (d *Disk) Open(c done, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	op := OpOpen
+	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY {
+		op = OpOpenRW
+	}
+	if status := d.ask(op, in.NodeId, ""); !status.Ok() {
+		return status
+	}
+	return d.RawFileSystem.Open(c, in, out)
+}
+
+func (d *Disk) Read(c done, in *fuse.ReadIn, b []byte) (fuse.ReadResult, fuse.Status) {
+	if status := d.ask(OpRead, in.NodeId, ""); !status.Ok() {
+		return nil, status
+	}
+	return d.RawFileSystem.Read(c, in, b)
+}
+
+func (d *Disk) Write(c done, in *fuse.WriteIn, b []byte) (uint32, fuse.Status) {
+	if status := d.ask(OpWrite, in.NodeId, ""); !status.Ok() {
+		return 0, status
+	}
+	return d.RawFileSystem.Write(c, in, b)
+}
+
+func (d *Disk) Writev(done, *fuse.WriteIn, [][]byte) (uint32, fuse.Status) { return 0, fuse.ENOSYS } // Write is called
+
+func (d *Disk) CopyFileRange(done, *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
+	return 0, fuse.ENOSYS
+} // likewise
+
+func (d *Disk) Fsync(c done, in *fuse.FsyncIn) fuse.Status {
+	if status := d.ask(OpSync, in.NodeId, ""); !status.Ok() {
+		return status
+	}
+	return d.RawFileSystem.Fsync(c, in)
+}
+
+func (d *Disk) FsyncDir(c done, in *fuse.FsyncIn) fuse.Status {
+	if status := d.ask(OpSyncDir, in.NodeId, ""); !status.Ok() {
+		return status
+	}
+	return d.RawFileSystem.FsyncDir(c, in)
+}
+
+func (d *Disk) Fallocate(c done, in *fuse.FallocateIn) fuse.Status {
+	op := OpAllocate
+	if in.Mode&unix.FALLOC_FL_PUNCH_HOLE != 0 {
+		op = OpPunch
+	}
+	if status := d.ask(op, in.NodeId, ""); !status.Ok() {
+		return status
+	}
+	return d.RawFileSystem.Fallocate(c, in)
+}
+
+func (d *Disk) SetAttr(c done, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	if _, sized := in.GetSize(); sized {
+		if status := d.ask(OpTruncate, in.NodeId, ""); !status.Ok() {
+			return status
+		}
+	}
+	return d.RawFileSystem.SetAttr(c, in, out)
+}
+
+func (d *Disk) GetAttr(c done, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	if status := d.ask(OpStat, in.NodeId, ""); !status.Ok() {
+		return status
+	}
+	return d.RawFileSystem.GetAttr(c, in, out)
+}
+
+func (d *Disk) OpenDir(c done, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if status := d.ask(OpList, in.NodeId, ""); !status.Ok() {
+		return status
+	}
+	return d.RawFileSystem.OpenDir(c, in, out)
+}
+
+func (d *Disk) StatFs(c done, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	if status := d.ask(OpStatFS, in.NodeId, ""); !status.Ok() {
+		return status
+	}
+	return d.RawFileSystem.StatFs(c, in, out)
+}

@@ -13,6 +13,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"dcmgate/internal/durable"
 )
 
 // Transport is how messages get to a syslog server.
@@ -242,12 +244,8 @@ func (s *sender) save() {
 		return
 	}
 	data, err := json.Marshal(s.settled)
-	path := filepath.Join(s.log.o.Dir, cursorFile)
-	if err == nil {
-		err = os.WriteFile(path+".new", data, 0o600)
-	}
-	if err == nil {
-		err = os.Rename(path+".new", path)
+	if err == nil { // durable, because without it the next start would leave out what waits
+		err = durable.WriteFile(filepath.Join(s.log.o.Dir, cursorFile), data, 0o600)
 	}
 	if err == nil {
 		s.saved = s.settled

@@ -16,6 +16,7 @@ import (
 
 	"dcmgate/audit"
 	"dcmgate/dicom"
+	"dcmgate/internal/durable"
 	"dcmgate/spool"
 )
 
@@ -197,5 +198,6 @@ func patientKey(file string) ([]byte, error) {
 	}
 	key = make([]byte, sha256.Size)
 	rand.Read(key) // never fails
-	return key, os.WriteFile(file, key, 0o600)
+	// A part of it would keep every later start from taking the configuration.
+	return key, durable.WriteFile(file, key, 0o600)
 }

@@ -9,12 +9,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
 
 	"dcmgate/dicom"
+	"dcmgate/internal/durable"
 )
 
 // maxRevocations bounds the studies whose links are revoked one by one. Beyond, all links are.
@@ -94,12 +94,14 @@ func (s *LinkState) Revoke(study dicom.UID, now time.Time) error {
 func (s *LinkState) replace(f linkFile) error {
 	data, err := json.Marshal(f)
 	if err == nil {
-		err = writeFile(s.path, data)
+		err = durable.WriteFile(s.path, data, 0o600)
+	}
+	if err == nil || errors.Is(err, durable.ErrInPlace) { // in force is what the next start will find
+		s.file = f
 	}
 	if err != nil {
 		return fmt.Errorf("secret of download links: %w", err)
 	}
-	s.file = f
 	return nil
 }
 
@@ -132,32 +134,4 @@ func (s *LinkState) key(c *client) []byte {
 func studyHash(study dicom.UID) []byte {
 	sum := sha256.Sum256([]byte(study))
 	return sum[:16]
-}
-
-// writeFile replaces a file so that either the old or the new content survives loss of power.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new*") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer os.Remove(f.Name()) // no longer there if all went well
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
 }

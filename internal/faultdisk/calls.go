@@ -94,6 +94,9 @@ func (d *Disk) Read(c done, in *fuse.ReadIn, b []byte) (fuse.ReadResult, fuse.St
 
 func (d *Disk) Write(c done, in *fuse.WriteIn, b []byte) (uint32, fuse.Status) {
 	if status := d.ask(OpWrite, in.NodeId, ""); !status.Ok() {
+		if d.torn && status != fuse.EROFS {
+			d.RawFileSystem.Write(c, in, b[:len(b)/2])
+		}
 		return 0, status
 	}
 	return d.RawFileSystem.Write(c, in, b)
@@ -131,10 +134,12 @@ func (d *Disk) Fallocate(c done, in *fuse.FallocateIn) fuse.Status {
 }
 
 func (d *Disk) SetAttr(c done, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	op := OpAttr
 	if _, sized := in.GetSize(); sized {
-		if status := d.ask(OpTruncate, in.NodeId, ""); !status.Ok() {
-			return status
-		}
+		op = OpTruncate
+	}
+	if status := d.ask(op, in.NodeId, ""); !status.Ok() {
+		return status
 	}
 	return d.RawFileSystem.SetAttr(c, in, out)
 }
@@ -158,4 +163,44 @@ func (d *Disk) StatFs(c done, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Statu
 		return status
 	}
 	return d.RawFileSystem.StatFs(c, in, out)
+}
+
+func (d *Disk) Flush(c done, in *fuse.FlushIn) fuse.Status {
+	if status := d.ask(OpClose, in.NodeId, ""); !status.Ok() {
+		return status
+	}
+	return d.RawFileSystem.Flush(c, in)
+}
+
+func (d *Disk) Link(c done, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+	if status := d.ask(OpLink, in.NodeId, name); !status.Ok() {
+		return status
+	}
+	status := d.RawFileSystem.Link(c, in, name, out)
+	if status.Ok() {
+		d.learn(out.NodeId, in.NodeId, name)
+	}
+	return status
+}
+
+func (d *Disk) Symlink(c done, in *fuse.InHeader, to, name string, out *fuse.EntryOut) fuse.Status {
+	if status := d.ask(OpLink, in.NodeId, name); !status.Ok() {
+		return status
+	}
+	status := d.RawFileSystem.Symlink(c, in, to, name, out)
+	if status.Ok() {
+		d.learn(out.NodeId, in.NodeId, name)
+	}
+	return status
+}
+
+func (d *Disk) Mknod(c done, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+	if status := d.ask(OpLink, in.NodeId, name); !status.Ok() {
+		return status
+	}
+	status := d.RawFileSystem.Mknod(c, in, name, out)
+	if status.Ok() {
+		d.learn(out.NodeId, in.NodeId, name)
+	}
+	return status
 }

@@ -1,6 +1,7 @@
 // Package faultdisk is a file system for tests whose calls fail on demand: a FUSE mount of a directory, so that the kernel
 // itself gives the errors to whoever uses it, page cache, mmap and all. Do not map files of it into the memory of the
-// process that serves it: a thread that waits for a page holds up Go's scheduler, which has to serve the page.
+// process that serves it: a thread that waits for a page holds up Go's scheduler, which has to serve the page. [MountApart] is
+// for what does.
 package faultdisk
 
 import (
@@ -38,12 +39,15 @@ const (
 	OpList     Op = "list"     // readdir(3)
 	OpStat     Op = "stat"     //
 	OpStatFS   Op = "statfs"   //
+	OpLink     Op = "link"     // hard ones; symbolic ones, FIFOs and sockets
+	OpAttr     Op = "attr"     // chmod(2) and the like
+	OpClose    Op = "close"    // as network file systems may fail it
 )
 
 // Changes tells whether the call changes something: those that a read-only file system refuses.
 func (op Op) Changes() bool {
 	switch op {
-	case OpOpen, OpRead, OpList, OpStat, OpStatFS:
+	case OpOpen, OpRead, OpList, OpStat, OpStatFS, OpClose:
 		return false
 	}
 	return true
@@ -57,6 +61,10 @@ type Fault func(op Op, path string) syscall.Errno
 type Disk struct {
 	fuse.RawFileSystem
 
+	server *fuse.Server
+	served chan struct{} // closed at the end
+	torn   bool          // half of what a failing write was given is written
+
 	mu    sync.Mutex
 	fault Fault
 	paths map[uint64]string // by node
@@ -69,34 +77,39 @@ func Mount(t testing.TB, dir string) *Disk {
 	if os.Geteuid() != 0 {
 		peertest.Missing(t, "mounting a file system needs root")
 	}
-	root, err := fs.NewLoopbackRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := &Disk{RawFileSystem: fs.NewNodeFS(root, &fs.Options{}), paths: map[uint64]string{fuse.FUSE_ROOT_ID: "."}}
-	server, err := fuse.NewServer(d, dir, &fuse.MountOptions{
-		FsName: "faultdisk", Name: "faultdisk", DirectMountStrict: true, DisableReadDirPlus: true, MaxWrite: 1 << 20, MaxStackDepth: -1, // or the kernel would call the files behind by itself
-	})
+	d, err := mount(t.TempDir(), dir)
 	if err != nil {
 		peertest.Missing(t, fmt.Sprintf("no FUSE file system can be mounted: %v", err))
 	}
-	served := make(chan struct{})
-	go func() {
-		defer close(served)
-		server.Serve()
-	}()
 	t.Cleanup(func() {
 		d.Fail(nil)
-		if err := server.Unmount(); err != nil {
+		if err := d.server.Unmount(); err != nil {
 			t.Errorf("unmount: %v", err)
 			return
 		}
-		<-served
+		<-d.served
 	})
-	if err := server.WaitMount(); err != nil {
-		t.Fatal(err)
-	}
 	return d
+}
+
+// mount mounts a disk whose files are kept in another directory.
+func mount(below, dir string) (*Disk, error) {
+	root, err := fs.NewLoopbackRoot(below)
+	if err != nil {
+		return nil, err
+	}
+	d := &Disk{RawFileSystem: fs.NewNodeFS(root, &fs.Options{}), paths: map[uint64]string{fuse.FUSE_ROOT_ID: "."}, served: make(chan struct{})}
+	d.server, err = fuse.NewServer(d, dir, &fuse.MountOptions{
+		FsName: "faultdisk", Name: "faultdisk", DirectMountStrict: true, DisableReadDirPlus: true, MaxWrite: 1 << 20, MaxStackDepth: -1, // or the kernel would call the files behind by itself
+	})
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		defer close(d.served)
+		d.server.Serve()
+	}()
+	return d, d.server.WaitMount()
 }
 
 // Fail has calls fail from now on as f says; nil: none does.

@@ -34,6 +34,7 @@ var level = map[string]int{
 
 	// What the demonstration, the measurement and examination of machines and the tests stand on.
 	"dcmgate/internal/mrdata":  10,
+	"dcmgate/internal/durable": 10,
 	"dcmgate/internal/machine": 10,
 	"dcmgate/internal/synth":   15,
 	"dcmgate/internal/archive": 25,

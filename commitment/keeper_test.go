@@ -71,9 +71,13 @@ type modality struct {
 	at      string
 }
 
-func (m *modality) take(_ context.Context, _ *dimse.Request, r *Result) error {
+func (m *modality) take(ctx context.Context, _ *dimse.Request, r *Result) error {
 	if m.answer != nil {
-		<-m.answer
+		select {
+		case <-m.answer:
+		case <-ctx.Done(): // whoever ends the association waits for this
+			return ctx.Err()
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -205,7 +205,7 @@ func (k *Keeper) Service(peer string) dimse.Service {
 		answered := &answer{ResponseWriter: w, status: noAnswer}
 		Requests(func(_ context.Context, _ *dimse.Request, r *Request) (err error) {
 			instances = len(r.References)
-			taken, err = k.take(peer, r)
+			taken, err = k.take(peer, rq.Association.ID(), r)
 			return err
 		}).ServeDIMSE(ctx, answered, rq)
 		k.account(peer, rq, answered, instances)
@@ -255,7 +255,7 @@ func (k *Keeper) account(peer string, rq *dimse.Request, a *answer, instances in
 
 // take makes a request durable. The transaction is nil if it is known already, and stands in its line or is about to be
 // reported: a peer that repeats itself gets one report.
-func (k *Keeper) take(peer string, r *Request) (*transaction, error) {
+func (k *Keeper) take(peer, association string, r *Request) (*transaction, error) {
 	data, err := r.Encode(keptSyntax)
 	if err != nil {
 		return nil, err
@@ -284,7 +284,7 @@ func (k *Keeper) take(peer string, r *Request) (*transaction, error) {
 	}
 	if err := k.o.Store.KeepEnquiry(e); err != nil {
 		k.leave(t)
-		k.o.Logger.Error("commitment request cannot be kept", "peer", pdu.Printable(peer), "error", err)
+		k.o.Logger.Error("commitment request cannot be kept", "association", association, "peer", pdu.Printable(peer), "error", err)
 		return nil, &dimse.StatusError{Status: dimse.StatusResourceLimitation, Comment: "the spool cannot be written; try again later"}
 	}
 	k.mu.Lock()

@@ -312,7 +312,7 @@ func TestEvictedInstancesAreCommittedIfDelivered(t *testing.T) {
 		}
 		e.delivered[found[0].ID] = i == 0
 	}
-	if _, err := k.take("CT1", &Request{TransactionUID: "1.1", References: []Reference{delivered, dropped, stored}}); err != nil {
+	if _, err := k.take("CT1", "i1", &Request{TransactionUID: "1.1", References: []Reference{delivered, dropped, stored}}); err != nil {
 		t.Fatal(err)
 	}
 	got, _, err := k.result("CT1", "1.1")
@@ -452,14 +452,14 @@ func TestBoundsOfWhatWaits(t *testing.T) {
 	}
 	r := &Request{TransactionUID: "1.1", References: []Reference{{ct, "1.2.3"}}}
 	var status *dimse.StatusError
-	if _, err := k.take("CT1", r); !errors.As(err, &status) || status.Status != dimse.StatusResourceLimitation {
+	if _, err := k.take("CT1", "i1", r); !errors.As(err, &status) || status.Status != dimse.StatusResourceLimitation {
 		t.Errorf("one too many of a peer: %v; want 0213H", err)
 	}
-	if _, err := k.take("CT2", r); err != nil {
+	if _, err := k.take("CT2", "i1", r); err != nil {
 		t.Errorf("of another peer: %v", err)
 	}
 	k.bytes = maxWaitingBytes
-	if _, err := k.take("CT3", r); !errors.As(err, &status) || status.Status != dimse.StatusResourceLimitation {
+	if _, err := k.take("CT3", "i1", r); !errors.As(err, &status) || status.Status != dimse.StatusResourceLimitation {
 		t.Errorf("too many bytes: %v; want 0213H", err)
 	}
 }

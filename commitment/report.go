@@ -239,7 +239,7 @@ func (k *Keeper) report(a *dimse.Association, t *transaction, way string) error 
 		return nil
 	}
 	if err != nil {
-		k.o.Logger.Error("commitment request cannot be looked up", "peer", pdu.Printable(t.peer), "error", err)
+		k.o.Logger.Error("commitment request cannot be looked up", "association", a.ID(), "peer", pdu.Printable(t.peer), "error", err)
 		return errNotLookedUp
 	}
 	err = Report(k.ctx, a, result)

@@ -145,9 +145,9 @@ func (a *asker) expire(c *courier, now time.Time) {
 	}
 	a.open = kept
 	a.silent++
-	c.askerFails(now, failure{class{Code: "commitment-unreported",
+	c.askerFails(now, failure{class: class{Code: "commitment-unreported",
 		Words:  "the destination takes requests for storage commitment but does not report on them",
-		Advice: "have it know this gateway's AE title and address as where to report; it is asked again"}, ""})
+		Advice: "have it know this gateway's AE title and address as where to report; it is asked again"}})
 }
 
 // gather lists what to ask for now: everything once the first has waited long
@@ -218,7 +218,7 @@ func (c *courier) dialCommitment(ctx context.Context) (*dimse.Association, error
 	defer cancel()
 	defer context.AfterFunc(c.tenure, cancel)()
 	return c.asker.dialer.DialCommitment(ctx, c.Destination, commitment.Reports(
-		func(_ context.Context, _ *dimse.Request, r *commitment.Result) error { return c.takeReport(r) }))
+		func(_ context.Context, rq *dimse.Request, r *commitment.Result) error { return c.takeReport(rq, r) }))
 }
 
 // moreToAsk is what else is to be asked for on the same association.
@@ -267,7 +267,7 @@ func (c *courier) request(ctx context.Context, a *dimse.Association, batch []spo
 		c.requestTaken()
 		return r, nil
 	}
-	c.requestNotTaken(ctx, r, err)
+	c.requestNotTaken(ctx, a.ID(), r, err)
 	return r, err
 }
 
@@ -310,25 +310,27 @@ func (a *asker) well() {
 
 // requestNotTaken judges what became of a request. If nobody knows whether the
 // destination has it, a report is taken all the same.
-func (c *courier) requestNotTaken(ctx context.Context, r request, err error) {
+func (c *courier) requestNotTaken(ctx context.Context, association string, r request, err error) {
 	status, refused := errors.AsType[*dimse.StatusError](err)
 	noContext := errors.Is(err, dimse.ErrNoContext)
 	c.forget(r.uid)
 	switch {
 	case noContext:
-		wait := c.requestFailed(c.Policy.LongProbe, requestRefused, failure{class{Code: "commitment-unsupported",
+		wait := c.requestFailed(c.Policy.LongProbe, requestRefused, failure{class: class{Code: "commitment-unsupported",
 			Words:  "the destination does not accept the Storage Commitment Push Model SOP class; instances are delivered and remain without its commitment",
-			Advice: "have it accept storage commitment from this gateway's AE title, or set commitment.enabled to false"}, ""})
+			Advice: "have it accept storage commitment from this gateway's AE title, or set commitment.enabled to false"}, Association: association})
 		c.asker.custody.WithdrawCommitment(r.uid, wait)
 	case refused:
-		wait := c.requestFailed(c.Policy.LongProbe, requestRefused, failure{class{Code: "commitment-request",
+		wait := c.requestFailed(c.Policy.LongProbe, requestRefused, failure{class: class{Code: "commitment-request",
 			Words:  "the destination refuses to be asked for storage commitment",
-			Advice: "look into its log and configuration"}, fmt.Sprintf("status %04X", uint16(status.Status))})
+			Advice: "look into its log and configuration"}, Detail: fmt.Sprintf("status %04X", uint16(status.Status)), Association: association})
 		c.asker.custody.WithdrawCommitment(r.uid, wait)
 	case ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled):
 		// the gateway stops
 	default:
-		c.requestFailed(c.Policy.Probe, requestFailed, classifyDial(err))
+		f := classifyDial(err)
+		f.Association = association
+		c.requestFailed(c.Policy.Probe, requestFailed, f)
 	}
 }
 
@@ -372,7 +374,7 @@ func (c *courier) askerFails(now time.Time, f failure) {
 	a.trouble.At, a.trouble.Text = now, f.Error()
 	a.trouble.Count++
 	a.metrics.degraded.Set(1)
-	c.ledger.warn(c.log, now, f.Code, "storage commitment is degraded", "code", f.Code, "reason", f.Error(), "failures", a.trouble.Count)
+	c.ledger.warn(c.log, now, f.Code, "storage commitment is degraded", f.attributes("failures", a.trouble.Count)...)
 }
 
 // awaitReports keeps the association for the reports to the requests made on

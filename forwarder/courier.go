@@ -265,7 +265,7 @@ func (c *courier) accept(now time.Time, jobs []Job) {
 		c.claimed++
 		e := &entry{Job: job, alone: c.breaker.state == BreakerHalfOpen}
 		if !options.Allowed(job.Pair) {
-			c.complete(c.parked(now, e, failure{classNotProposed, job.Pair.String()}))
+			c.complete(c.parked(now, e, failure{class: classNotProposed, Detail: job.Pair.String()}))
 			continue
 		}
 		c.feed.add(e)

@@ -122,10 +122,10 @@ func is(targets ...error) func(error) bool {
 func classifyLocal(err error) failure {
 	for _, row := range localTable {
 		if row.matches(err) {
-			return failure{row.class, bounded(err.Error())}
+			return failure{class: row.class, Detail: bounded(err.Error())}
 		}
 	}
-	return failure{classRead, ""} // not reached: the last row matches every error
+	return failure{class: classRead} // not reached: the last row matches every error
 }
 
 // classifyNoContext returns the meaning of an instance that is accepted in no
@@ -133,15 +133,16 @@ func classifyLocal(err error) failure {
 func classifyNoContext(p transfer.Pair, err error) failure {
 	var none *transfer.NoContextError
 	if errors.As(err, &none) && none.Unconvertible {
-		return failure{classConversion, p.String()}
+		return failure{class: classConversion, Detail: p.String()}
 	}
-	return failure{classNoContext, p.String()}
+	return failure{class: classNoContext, Detail: p.String()}
 }
 
 // A failure is a classified result with its particulars.
 type failure struct {
 	class
-	Detail string // UIDs, status, system error; never patient data
+	Detail      string // UIDs, status, system error; never patient data
+	Association string // ID of the one it was met on; "" for none
 }
 
 // Error describes the failure and what to do, in one line.
@@ -154,6 +155,14 @@ func (f failure) Error() string {
 		s += "; " + f.Advice
 	}
 	return s
+}
+
+// attributes are those of its log line, after more.
+func (f failure) attributes(more ...any) []any {
+	if f.Association != "" {
+		more = append(more, "association", f.Association)
+	}
+	return append(more, "code", f.Code, "reason", f.Error())
 }
 
 // A Policy bounds retries.

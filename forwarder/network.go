@@ -25,9 +25,9 @@ func classifyDial(err error) failure {
 		Code: d.Code, Words: d.Words, Advice: d.Advice,
 	}
 	if rj, ok := errors.AsType[*dimse.RejectError](err); ok {
-		return failure{c, fmt.Sprintf("A-ASSOCIATE-RJ result %d, source %d, reason %d", rj.Result, rj.Source, rj.Reason)}
+		return failure{class: c, Detail: fmt.Sprintf("A-ASSOCIATE-RJ result %d, source %d, reason %d", rj.Result, rj.Source, rj.Reason)}
 	}
-	return failure{c, bounded(err.Error())}
+	return failure{class: c, Detail: bounded(err.Error())}
 }
 
 // classifyBreak returns the meaning of the end of an established association.

@@ -144,6 +144,7 @@ func (l *link) Accepted(abstract, ts dicom.UID) (byte, bool) {
 	return id, ok
 }
 
+func (l *link) ID() string            { return "o1" }
 func (l *link) Window() int           { return max(l.peer.window, 1) }
 func (l *link) Done() <-chan struct{} { return l.done }
 

@@ -35,20 +35,21 @@ func (f *Forwarder) TakeReport(_ context.Context, rq *dimse.Request, r *commitme
 	}
 	for _, c := range asked[1:] { // destinations that share an AE title
 		if t, _, err := c.asker.custody.Transaction(r.TransactionUID); err == nil && t.Destination == c.Name {
-			return c.takeReport(r)
+			return c.takeReport(rq, r)
 		}
 	}
-	return asked[0].takeReport(r)
+	return asked[0].takeReport(rq, r)
 }
 
 // takeReport takes a report that came over an association with the destination.
-func (c *courier) takeReport(r *commitment.Result) error {
-	outcome, err := c.conclude(r)
+func (c *courier) takeReport(rq *dimse.Request, r *commitment.Result) error {
+	association := rq.Association.ID()
+	outcome, err := c.conclude(association, r)
 	c.asker.metrics.reports[outcome].Inc()
 	if err != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		c.ledger.warn(c.log, time.Now(), "report "+outcome, "report of storage commitment not taken", "transaction", r.TransactionUID, "outcome", outcome, "error", err)
+		c.ledger.warn(c.log, time.Now(), "report "+outcome, "report of storage commitment not taken", "association", association, "transaction", r.TransactionUID, "outcome", outcome, "error", err)
 		if _, ok := errors.AsType[*dimse.StatusError](err); !ok {
 			return errUnrecorded
 		}
@@ -57,7 +58,7 @@ func (c *courier) takeReport(r *commitment.Result) error {
 }
 
 // conclude makes durable what a report says.
-func (c *courier) conclude(r *commitment.Result) (outcome string, err error) {
+func (c *courier) conclude(association string, r *commitment.Result) (outcome string, err error) {
 	t, jobs, err := c.asker.custody.Transaction(r.TransactionUID)
 	switch {
 	case errors.Is(err, spool.ErrNotFound):
@@ -74,7 +75,7 @@ func (c *courier) conclude(r *commitment.Result) (outcome string, err error) {
 	if err := c.asker.custody.ConcludeCommitment(t.UID, results); err != nil {
 		return reportFailed, err
 	}
-	c.reported(now, &t, results)
+	c.reported(now, association, &t, results)
 	return reportTaken, nil
 }
 
@@ -146,10 +147,10 @@ func reasonOf(reason dimse.Status) reasonRow {
 
 func (c *courier) judgeFailure(now time.Time, j *spool.Job, reason dimse.Status) spool.Commitment {
 	row := reasonOf(reason)
-	f := failure{class{
+	f := failure{class: class{
 		Code:  fmt.Sprintf("commitment-%04X", uint16(reason)),
 		Words: "the destination does not commit itself to the instance: " + commitment.ReasonText(reason), Advice: row.advice,
-	}, fmt.Sprintf("failure reason %04X", uint16(reason))}
+	}, Detail: fmt.Sprintf("failure reason %04X", uint16(reason))}
 	result := spool.Commitment{ID: j.Instance.ID, Result: row.result, Code: f.Code}
 	switch {
 	case row.result == spool.ResultAskAgain:
@@ -165,7 +166,7 @@ func (c *courier) judgeFailure(now time.Time, j *spool.Job, reason dimse.Status)
 }
 
 // reported notes that a report was taken.
-func (c *courier) reported(now time.Time, t *spool.Transaction, results []spool.Commitment) {
+func (c *courier) reported(now time.Time, association string, t *spool.Transaction, results []spool.Commitment) {
 	c.asker.metrics.seconds.Observe(now.Sub(t.Asked).Seconds())
 	refused, committed := make(map[string]int), 0
 	for i := range results {
@@ -176,7 +177,7 @@ func (c *courier) reported(now time.Time, t *spool.Transaction, results []spool.
 			refused[results[i].Code]++
 		}
 	}
-	c.log.Info("storage commitment reported", "transaction", t.UID, "committed", committed, "not_committed", len(results)-committed,
+	c.log.Info("storage commitment reported", "association", association, "transaction", t.UID, "committed", committed, "not_committed", len(results)-committed,
 		"seconds", now.Sub(t.Asked).Seconds())
 	r, known := c.forget(t.UID)
 	if known {
@@ -193,7 +194,7 @@ func (c *courier) reported(now time.Time, t *spool.Transaction, results []spool.
 		a.well()
 	}
 	for code, n := range refused {
-		c.ledger.warn(c.log, now, code, "the destination does not commit itself to instances", "code", code, "instances", n, "transaction", t.UID)
+		c.ledger.warn(c.log, now, code, "the destination does not commit itself to instances", "association", association, "code", code, "instances", n, "transaction", t.UID)
 	}
 	c.kick()
 }

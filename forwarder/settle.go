@@ -17,9 +17,9 @@ func (w *worker) settle(e *entry, o transfer.Outcome) {
 	case transfer.Answered:
 		w.settleAnswer(now, e, o.Status)
 	case transfer.NoContext:
-		w.complete(w.parked(now, e, classifyNoContext(e.Pair, o.Err)))
+		w.complete(w.parked(now, e, w.met(classifyNoContext(e.Pair, o.Err))))
 	case transfer.LocalError:
-		w.settleLocal(now, e, classifyLocal(o.Err))
+		w.settleLocal(now, e, w.met(classifyLocal(o.Err)))
 	case transfer.Interrupted:
 		w.settleInterrupted(now, e, o)
 	case transfer.NotSent:
@@ -32,7 +32,7 @@ func (w *worker) settle(e *entry, o transfer.Outcome) {
 
 func (w *worker) settleAnswer(now time.Time, e *entry, status dimse.Status) {
 	w.answered++
-	f := classifyStatus(uint16(status))
+	f := w.met(classifyStatus(uint16(status)))
 	if f.Scope == scopeInstance {
 		w.works()
 	}
@@ -76,7 +76,7 @@ func (w *worker) settleInterrupted(now time.Time, e *entry, o transfer.Outcome) 
 	default:
 		w.breaks(o.Err)
 		if o.Unanswered == 1 {
-			w.complete(w.blame(now, e, classifyBreak(o.Err)))
+			w.complete(w.blame(now, e, w.met(classifyBreak(o.Err))))
 			return
 		}
 		e.alone = true
@@ -123,7 +123,7 @@ func (c *courier) deliveredAs(now time.Time, e *entry, f failure, status uint16)
 	switch f.Code {
 	case "warning":
 		outcome = outcomeWarning
-		c.ledger.warn(c.log, now, fmt.Sprintf("warning %04X", status), "delivered with a warning", "sop_instance_uid", e.SOPInstanceUID, "reason", f.Error())
+		c.ledger.warn(c.log, now, fmt.Sprintf("warning %04X", status), "delivered with a warning", f.attributes("sop_instance_uid", e.SOPInstanceUID)...)
 	case "duplicate":
 		outcome = outcomeDuplicate
 	}
@@ -146,7 +146,7 @@ func (c *courier) deliveredAs(now time.Time, e *entry, f failure, status uint16)
 func (c *courier) parked(now time.Time, e *entry, f failure) Result {
 	c.metrics.attempts[outcomeParked].Inc()
 	c.ledger.note(now, f)
-	c.ledger.warn(c.log, now, f.Code+" "+e.Pair.String(), "instance parked", "sop_instance_uid", e.SOPInstanceUID, "code", f.Code, "reason", f.Error())
+	c.ledger.warn(c.log, now, f.Code+" "+e.Pair.String(), "instance parked", f.attributes("sop_instance_uid", e.SOPInstanceUID)...)
 	return Result{Job: e.Job, Verdict: Parked, Code: f.Code, Reason: f.Error()}
 }
 
@@ -176,7 +176,7 @@ func (c *courier) blame(now time.Time, e *entry, f failure) Result {
 func (c *courier) later(now time.Time, e *entry, f failure) Result {
 	c.metrics.attempts[outcomeRetry].Inc()
 	c.ledger.note(now, f)
-	c.ledger.warn(c.log, now, f.Code, "instance will be sent again", "sop_instance_uid", e.SOPInstanceUID, "attempts", e.Attempts+1, "reason", f.Error())
+	c.ledger.warn(c.log, now, f.Code, "instance will be sent again", f.attributes("sop_instance_uid", e.SOPInstanceUID, "attempts", e.Attempts+1)...)
 	at := now.Add(c.Policy.Backoff.wait(e.Attempts+1, c.random))
 	if c.breaker.state != BreakerClosed && at.Before(c.breaker.next) {
 		at = c.breaker.next.Add(time.Second) // let the next probe be made with another instance
@@ -201,14 +201,14 @@ func (c *courier) askEcho() {
 func (c *courier) fails(now time.Time, f failure) {
 	opened := c.breaker.failed(now, f.Action == actTrip)
 	c.ledger.note(now, f)
-	c.ledger.warn(c.log, now, "destination "+f.Code, "destination fails", "code", f.Code, "reason", f.Error(), "failures", c.breaker.failures)
+	c.ledger.warn(c.log, now, "destination "+f.Code, "destination fails", f.attributes("failures", c.breaker.failures)...)
 	c.metrics.breaker.Set(float64(c.breaker.state))
 	if c.breaker.state == BreakerOpen {
 		c.releaseFeed()
 		c.wakeAll()
 	}
 	if opened {
-		c.log.Warn("breaker opens", "code", f.Code, "reason", f.Error(), "next_probe", c.breaker.next)
+		c.log.Warn("breaker opens", f.attributes("next_probe", c.breaker.next)...)
 	}
 	c.kick()
 }

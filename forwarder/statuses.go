@@ -77,8 +77,8 @@ func tripping(code, words, advice string) class {
 func classifyStatus(status uint16) failure {
 	for _, row := range statusTable {
 		if row.first <= status && status <= row.last {
-			return failure{row.class, fmt.Sprintf("status %04X", status)}
+			return failure{class: row.class, Detail: fmt.Sprintf("status %04X", status)}
 		}
 	}
-	return failure{statusTable[len(statusTable)-1].class, ""} // not reached: the last row contains every status
+	return failure{class: statusTable[len(statusTable)-1].class} // not reached: the last row contains every status
 }

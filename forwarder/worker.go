@@ -23,6 +23,7 @@ type worker struct {
 	ready    chan struct{}             // capacity 1
 
 	requested time.Time          // when the association was
+	id        string             // the association's, once there is one
 	cancel    context.CancelFunc // of the request; set before it can stall
 
 	// Guarded by the courier's lock.
@@ -376,6 +377,7 @@ func (w *worker) Done(item *transfer.Item, o transfer.Outcome) {
 func (w *worker) established(a transfer.Association) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.id = a.ID()
 	w.open++
 	w.accepted(time.Now())
 	w.metrics.dialed.Inc()
@@ -433,10 +435,16 @@ func (w *worker) ended(err error) {
 	w.breaks(err)
 }
 
+// met names the association that a failure was met on.
+func (w *worker) met(f failure) failure {
+	f.Association = w.id
+	return f
+}
+
 // breaks records, once per association, that it broke.
 func (w *worker) breaks(err error) {
 	if !w.broken {
 		w.broken = true
-		w.fails(time.Now(), classifyBreak(err))
+		w.fails(time.Now(), w.met(classifyBreak(err)))
 	}
 }

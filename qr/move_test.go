@@ -80,6 +80,7 @@ func (a *sinkAssociation) Accepted(abstract, ts dicom.UID) (byte, bool) {
 	}
 	return 0, false
 }
+func (a *sinkAssociation) ID() string                                 { return "o1" }
 func (a *sinkAssociation) Window() int                                { return 1 }
 func (a *sinkAssociation) Echo(context.Context) (dimse.Status, error) { return 0, nil }
 func (a *sinkAssociation) Done() <-chan struct{}                      { return a.done }

@@ -174,7 +174,7 @@ func (c jobCollector) Collect(ch chan<- prometheus.Metric) {
 			gauge(jobsDesc, float64(value), q.name, state)
 		}
 		o := oldest[q.name]
-		for state, since := range map[JobState]time.Time{JobPending: o.Pending, JobActive: o.Active, JobParked: o.Parked} {
+		for state, since := range map[JobState]time.Time{JobPending: o.Pending, JobActive: o.Active, JobParked: o.Parked, JobAwaiting: o.Awaiting} {
 			age := 0.
 			if !since.IsZero() {
 				age = max(now.Sub(since).Seconds(), 0)

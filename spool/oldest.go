@@ -12,18 +12,20 @@ import (
 const oldestWaiting = 20_000
 
 // OldestJobs says since when the oldest job of a destination has been there: when its instance was received. Zero means
-// that there is none. Of more than 20000 jobs that wait for their next attempt, those that have it soonest are looked at.
+// that there is none. Of more than 20000 jobs that wait for their next attempt, or for commitment, those that have it, or
+// are asked for, soonest are looked at.
 type OldestJobs struct {
-	Pending time.Time
-	Active  time.Time
-	Parked  time.Time // refused ones included: a person has to act
+	Pending  time.Time
+	Active   time.Time
+	Parked   time.Time // refused ones included: a person has to act
+	Awaiting time.Time // delivered, but not committed to (PS3.4 J)
 }
 
 // OldestJobs looks every destination's queue through. It costs some seeks in the index each.
 func (s *Spool) OldestJobs() map[string]OldestJobs {
 	out := map[string]OldestJobs{}
 	for _, q := range s.allQueues() {
-		if c := q.jobCounts(); c.Pending+c.Active+c.Parked+c.Refused > 0 {
+		if c := q.jobCounts(); c.Pending+c.Active+c.Parked+c.Refused+c.Awaiting > 0 {
 			out[q.name] = q.oldest()
 		}
 	}
@@ -35,7 +37,8 @@ const none = InstanceID(math.MaxUint64)
 
 func (q *queue) oldest() OldestJobs {
 	pending, active, parkedFrom := q.oldestInMemory()
-	parked := none
+	parked, awaiting := none, none
+	low, _, awaited := q.awaitingFrom()
 	// An index that cannot be read fails louder elsewhere.
 	_ = q.db.View(func(txn *badger.Txn) error {
 		for _, beyond := range pending.beyond {
@@ -44,12 +47,15 @@ func (q *queue) oldest() OldestJobs {
 		if parkedFrom.any {
 			parked = first(txn, queuePrefix(kindParked, q.name), parkedKey(q.name, parkedFrom.id), 1)
 		}
+		if awaited {
+			awaiting = first(txn, queuePrefix(kindAwaiting, q.name), awaitingKey(q.name, low, 0), oldestWaiting)
+		}
 		return nil
 	})
 	if parked != none {
 		q.parkedNotBefore(parkedFrom, parked)
 	}
-	return OldestJobs{Pending: pending.id.received(), Active: active.received(), Parked: parked.received()}
+	return OldestJobs{Pending: pending.id.received(), Active: active.received(), Parked: parked.received(), Awaiting: awaiting.received()}
 }
 
 func (id InstanceID) received() time.Time {

@@ -26,6 +26,7 @@ func TestOldestJobs(t *testing.T) {
 		c.advance(time.Minute)
 	}
 	flush(t, s)
+	awaiting := time.Duration(-1)
 	check := func(what string, pending, active, parked time.Duration) {
 		t.Helper()
 		got := s.OldestJobs()["cloud"]
@@ -33,7 +34,7 @@ func TestOldestJobs(t *testing.T) {
 			state string
 			got   time.Time
 			want  time.Duration // since start; negative: none
-		}{{"pending", got.Pending, pending}, {"active", got.Active, active}, {"parked", got.Parked, parked}} {
+		}{{"pending", got.Pending, pending}, {"active", got.Active, active}, {"parked", got.Parked, parked}, {"awaiting", got.Awaiting, awaiting}} {
 			if none := row.want < 0; none != row.got.IsZero() || !none && row.got.Sub(start).Round(time.Minute) != row.want {
 				t.Errorf("%s: the oldest %s job is of %v, want %v after the start", what, row.state, row.got.Sub(start), row.want)
 			}
@@ -76,7 +77,21 @@ func TestOldestJobs(t *testing.T) {
 	}
 	s = openSpool(t, dir, o)
 	check("after a start", 0, -1, -1)
-	if _, err := s.Drop(t.Context(), JobFilter{Destination: "cloud"}, "not needed"); err != nil {
+	c.advance(3 * time.Hour)
+	for i, j := range mustClaim(t, s, "cloud", n) { // the older, the later they are asked for
+		if err := s.Complete(Await(j.Key(), 0, c.now().Add(time.Duration(n-i)*time.Minute))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	flush(t, s)
+	awaiting = 0
+	check("delivered", -1, -1, -1)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openSpool(t, dir, o)
+	check("after another start", -1, -1, -1)
+	if _, err := s.Drop(t.Context(), JobFilter{Destination: "cloud", State: JobAwaiting}, "not needed"); err != nil {
 		t.Fatal(err)
 	}
 	if left := s.OldestJobs(); len(left) != 0 {

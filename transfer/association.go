@@ -10,6 +10,8 @@ import (
 // An Association is what a pump needs of an established association. All
 // methods may be called from several goroutines.
 type Association interface {
+	// ID is its name in the log.
+	ID() string
 	// Accepted returns the presentation context that the peer accepted for
 	// the abstract syntax with exactly this transfer syntax.
 	Accepted(abstract, transferSyntax dicom.UID) (contextID byte, ok bool)

@@ -78,8 +78,8 @@ func (e *ConversionError) Unwrap() error { return e.Err }
 
 // open begins the conversion of an item's payload, which ends with ctx. What cannot be converted shows here as a rule, before
 // anything is sent.
-func (c *Converter) open(ctx context.Context, item *Item, to dicom.UID, payload io.ReadCloser) (io.ReadCloser, error) {
-	v := &conversion{converter: c, item: item, to: to, source: source{ReadCloser: payload}}
+func (c *Converter) open(ctx context.Context, over Association, item *Item, to dicom.UID, payload io.ReadCloser) (io.ReadCloser, error) {
+	v := &conversion{converter: c, over: over, item: item, to: to, source: source{ReadCloser: payload}}
 	var err error
 	if v.reader, err = transcode.New(ctx, c.budget, item.TransferSyntaxUID, to, &v.source); err != nil {
 		err = v.failed(err)
@@ -94,8 +94,8 @@ const maxWhole = 4 << 20
 
 // openWhole is open for an instance that has to be converted to its end before any of it is sent. One that is longer than
 // maxWhole is converted twice. The first time ends when stop is closed.
-func (c *Converter) openWhole(ctx context.Context, item *Item, to dicom.UID, payload io.ReadCloser, stop <-chan struct{}) (io.ReadCloser, error) {
-	first, err := c.open(ctx, item, to, payload)
+func (c *Converter) openWhole(ctx context.Context, over Association, item *Item, to dicom.UID, payload io.ReadCloser, stop <-chan struct{}) (io.ReadCloser, error) {
+	first, err := c.open(ctx, over, item, to, payload)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func (c *Converter) openWhole(ctx context.Context, item *Item, to dicom.UID, pay
 	if payload, err = item.Open(); err != nil {
 		return nil, err
 	}
-	again, err := c.open(ctx, item, to, payload)
+	again, err := c.open(ctx, over, item, to, payload)
 	if err == nil {
 		again.(*conversion).counted = true
 	}
@@ -149,6 +149,7 @@ func (s *source) Read(p []byte) (int, error) {
 // conversion is the payload of an item that is converted.
 type conversion struct {
 	converter *Converter
+	over      Association // that it is for
 	item      *Item
 	to        dicom.UID
 	source    source
@@ -178,7 +179,7 @@ func (v *conversion) failed(err error) error {
 		return err
 	}
 	v.converter.count(v.item.Pair, v.to, unconverted)
-	v.converter.log.Warn("instance cannot be converted", "sop_instance_uid", v.item.SOPInstanceUID, "sop_class", v.item.SOPClassUID,
+	v.converter.log.Warn("instance cannot be converted", "association", v.over.ID(), "sop_instance_uid", v.item.SOPInstanceUID, "sop_class", v.item.SOPClassUID,
 		"from", v.item.TransferSyntaxUID, "to", v.to, "error", err)
 	return &ConversionError{v.item.Pair, v.to, err}
 }

@@ -40,6 +40,7 @@ func newFake(window int) *fakeAssociation {
 func (f *fakeAssociation) Accepted(abstract, ts dicom.UID) (byte, bool) {
 	return 1, !f.refuse[Pair{abstract, ts}]
 }
+func (f *fakeAssociation) ID() string                                 { return "o1" }
 func (f *fakeAssociation) Window() int                                { return f.window }
 func (f *fakeAssociation) Echo(context.Context) (dimse.Status, error) { return 0, nil }
 func (f *fakeAssociation) Done() <-chan struct{}                      { return f.done }

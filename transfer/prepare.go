@@ -36,10 +36,10 @@ func (s *session) open(item *Item, contextID byte, to dicom.UID) (*prepared, err
 	case err != nil || to == "":
 	case s.Whole:
 		size = -1
-		payload, err = s.Converter.openWhole(s.ctx, item, to, payload, s.stop)
+		payload, err = s.Converter.openWhole(s.ctx, s.Association, item, to, payload, s.stop)
 	default:
 		size = -1
-		payload, err = s.Converter.open(s.ctx, item, to, payload)
+		payload, err = s.Converter.open(s.ctx, s.Association, item, to, payload)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open instance %s: %w", item.SOPInstanceUID, err)

@@ -33,6 +33,8 @@ type fetch struct {
 	over   chan struct{}      // closed at the end
 	moved  int                // instances that the archive says it has sent; negative if it does not say
 	err    error
+
+	association string // ID of the one with the archive, "" before there is one
 }
 
 // Fetch implements qr.Upstream. Whoever wants what is on its way already, or a part of it, shares that.
@@ -127,6 +129,9 @@ func (u *Upstream) move(ctx context.Context, f *fetch) {
 	outcome, took := outcomeOf(f.err), time.Since(begun).Seconds()
 	u.metrics.moves[outcome].Inc()
 	args := []any{"upstream", u.o.Name, "outcome", outcome, "instances", max(f.moved, 0), "seconds", took}
+	if f.association != "" {
+		args = append(args, "association", f.association)
+	}
 	switch {
 	case f.err == nil:
 		u.metrics.moveSeconds.Observe(took)
@@ -162,6 +167,7 @@ func (u *Upstream) perform(ctx context.Context, f *fetch) (moved int, wind func(
 		leave()
 		return 0, nil, err
 	}
+	f.association = c.association.ID()
 	moved, end, err := c.fetch(ctx, f)
 	return moved, func() { end(); leave() }, err
 }

@@ -84,10 +84,10 @@ func newViewsStatus() *cobra.Command {
 }
 
 func printViews(out io.Writer, list []views.Status) error {
-	rows := [][]string{{"DATABASE", "KIND", "STATE", "BEHIND", "STUDY CHANGES", "IMAGE CHANGES", "UPDATED"}}
+	rows := [][]string{{"DATABASE", "KIND", "STATE", "BEHIND", "STUDY CHANGES", "IMAGE CHANGES", "OTHER CHANGES", "UPDATED"}}
 	for _, v := range list {
 		rows = append(rows, []string{
-			v.Name, v.Database, string(v.State), number(int64(v.Behind)), number(v.StudyRows), number(v.ImageRows), v.UpdateAt,
+			v.Name, v.Database, string(v.State), number(int64(v.Behind)), number(v.StudyRows), number(v.ImageRows), number(v.OtherRows), v.UpdateAt,
 		})
 	}
 	if err := table(out, rows); err != nil {

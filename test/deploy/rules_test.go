@@ -70,6 +70,7 @@ var alertCases = []alertCase{
 	{"DcmgateBacklogVeryOld", []string{`dcmgate_jobs_oldest_seconds{destination="c",state="pending"} 86401x20`}, "10m", "9m", []string{`dcmgate_jobs_oldest_seconds{destination="c",state="parked"} 86401x20`}, false},
 	{"DcmgateJobsParked", []string{`dcmgate_jobs{destination="c",state="refused"} 1x20`}, "15m", "14m", []string{`dcmgate_jobs{destination="c",state="pending"} 1000x20`}, false},
 	{"DcmgateDestinationDoesNotCommit", []string{`dcmgate_destination_commitment_degraded{destination="c"} 1x7`}, "1h", "50m", []string{`dcmgate_destination_commitment_degraded{destination="c"} 0x7`}, true},
+	{"DcmgateCommitmentOverdue", []string{`dcmgate_jobs_oldest_seconds{destination="c",state="awaiting"} 172801x7`}, "1h", "50m", []string{`dcmgate_jobs_oldest_seconds{destination="c",state="parked"} 172801x7`}, true},
 	{"DcmgateDestinationLosesInstances",
 		[]string{`dcmgate_destination_commitment_instances_total{destination="c",outcome="sent_again"} 0 4x20`}, "10m", "",
 		[]string{`dcmgate_destination_commitment_instances_total{destination="c",outcome="committed"} 0+10x20`}, false},

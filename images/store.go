@@ -27,7 +27,7 @@ const (
 
 // Options are a store's settings.
 type Options struct {
-	MaxSize int64        // bytes of a file; 0: no bound
+	MaxSize int64        // bytes of a file; 0: no bound. SetMaxSize changes it
 	Room    func() error // asked before an image is taken; its error, such as ErrFull, refuses it. nil: there is room
 
 	Logger     *slog.Logger          // nil discards
@@ -43,6 +43,7 @@ type Store struct {
 	index   *index
 	id      string
 	last    atomic.Uint64
+	maxSize atomic.Int64
 	metrics *instruments
 
 	mu sync.Mutex // over a file's coming or going and its records
@@ -60,6 +61,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 		o.Room = func() error { return nil }
 	}
 	s := &Store{dir: dir, o: o, log: o.Logger}
+	s.SetMaxSize(o.MaxSize)
 	incoming := filepath.Join(dir, incomingDir)
 	if err := os.RemoveAll(incoming); err != nil {
 		return nil, fmt.Errorf("open images: %w", err)
@@ -103,6 +105,9 @@ func (s *Store) Close() error {
 	s.metrics.unregister()
 	return s.index.db.Close()
 }
+
+// SetMaxSize bounds the bytes of files that come from now on; 0: no bound.
+func (s *Store) SetMaxSize(bytes int64) { s.maxSize.Store(bytes) }
 
 // ID tells this store from every other: its numbers are of its own.
 func (s *Store) ID() string { return s.id }
@@ -178,7 +183,7 @@ func (s *Store) Add(ctx context.Context, in Incoming) (out Image, added bool, er
 // receive writes what is read into a file and checks it at the same time.
 func (s *Store) receive(f *os.File, out *Image, body io.Reader) (err error) {
 	sum := sha256.New()
-	w := &counter{w: io.MultiWriter(f, sum), most: s.o.MaxSize}
+	w := &counter{w: io.MultiWriter(f, sum), most: s.maxSize.Load()}
 	out.Info, err = Check(io.TeeReader(body, w))
 	if w.err != nil { // of the disk, or the limit
 		return w.err

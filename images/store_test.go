@@ -148,6 +148,14 @@ func TestNothingOfWhatIsRefusedIsKept(t *testing.T) {
 	if n := files(t, dir); n != 0 || s.LastSequence() != 0 {
 		t.Errorf("%d files, %d changes", n, s.LastSequence())
 	}
+	full = nil
+	for _, most := range []int64{int64(len(data)) - 1, int64(len(data)), 0} {
+		s.SetMaxSize(most)
+		_, _, err := s.Add(t.Context(), Incoming{Identifiers: one, Body: bytes.NewReader(data)})
+		if tooLarge := most == int64(len(data))-1; tooLarge != errors.Is(err, ErrTooLarge) || !tooLarge && err != nil {
+			t.Errorf("%d bytes where %d are taken: %v", len(data), most, err)
+		}
+	}
 }
 
 // A crash leaves half a file in the incoming folder, or a whole one that has no record, or one whose record is withdrawn.

@@ -26,80 +26,91 @@ var (
 // Background restores studies that were asked for, and goes on when nobody waits any more. Make it with NewBackground and
 // close it.
 type Background struct {
-	source Source
 	ctx    context.Context
 	cancel context.CancelFunc
 	ended  sync.WaitGroup
 
 	mu      sync.Mutex
-	running map[dicom.UID]chan struct{} // closed at the end
-	past    map[dicom.UID]outcome
+	source  Source
+	running map[dicom.UID]*fetching
+	past    map[dicom.UID]*fetching // from this source
 }
 
-// outcome is how the restoring of a study has ended.
-type outcome struct {
-	at  time.Time
-	err error
+// fetching is the restoring of a study.
+type fetching struct {
+	over chan struct{} // closed at the end; only then the rest is known
+	at   time.Time
+	err  error
 }
 
 // NewBackground restores from a source.
 func NewBackground(source Source) *Background {
-	b := &Background{source: source, running: map[dicom.UID]chan struct{}{}, past: map[dicom.UID]outcome{}}
+	b := &Background{source: source, running: map[dicom.UID]*fetching{}, past: map[dicom.UID]*fetching{}}
 	b.ctx, b.cancel = context.WithCancel(context.Background())
 	return b
+}
+
+// Use restores from another source from now on. What is under way goes on from the one before; what that could not give is
+// asked for again.
+func (b *Background) Use(source Source) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.source = source
+	b.past = map[dicom.UID]*fetching{}
 }
 
 // Fetch sees to it that a study is restored, and waits for that at most until ctx ends: then the error is ErrUnderWay. It is
 // nil if the study has been restored, even if nothing is to be had of it.
 func (b *Background) Fetch(ctx context.Context, study dicom.UID) error {
-	over, err := b.begin(study)
-	if over == nil {
-		return err
+	f := b.begin(study)
+	if f == nil {
+		return ErrBusy
 	}
 	select {
-	case <-over:
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		return b.past[study].err
+	case <-f.over:
+		return f.err
 	case <-ctx.Done():
 		return ErrUnderWay
 	}
 }
 
-// begin starts to restore a study, or joins who does. Without a channel there is nothing to wait for.
-func (b *Background) begin(study dicom.UID) (over chan struct{}, err error) {
+// begin starts to restore a study, or joins who does or has done lately; nil if there are too many others.
+func (b *Background) begin(study dicom.UID) *fetching {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if over := b.running[study]; over != nil {
-		return over, nil
+	if f := b.running[study]; f != nil {
+		return f
 	}
-	if past, ok := b.past[study]; ok && time.Since(past.at) < forgetAfter {
-		return nil, past.err
+	if f := b.past[study]; f != nil && time.Since(f.at) < forgetAfter {
+		return f
 	}
 	if len(b.running) >= maxStudies || b.ctx.Err() != nil {
-		return nil, ErrBusy
+		return nil
 	}
-	over = make(chan struct{})
-	b.running[study] = over
-	b.ended.Go(func() { b.restore(study, over) })
-	return over, nil
+	f := &fetching{over: make(chan struct{})}
+	b.running[study] = f
+	source, past := b.source, b.past
+	b.ended.Go(func() { b.restore(f, study, source, past) })
+	return f
 }
 
-func (b *Background) restore(study dicom.UID, over chan struct{}) {
+// restore restores a study. What has become of it is remembered among what the source could give.
+func (b *Background) restore(f *fetching, study dicom.UID, source Source, past map[dicom.UID]*fetching) {
 	ctx, cancel := context.WithTimeout(b.ctx, longestStudy)
 	defer cancel()
-	report, err := b.source.Study(ctx, study, nil)
+	report, err := source.Study(ctx, study, nil)
 	if err == nil && report.Failed > 0 {
 		err = errors.New("not all images of the study could be fetched")
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.past) >= maxForgotten {
-		clear(b.past)
+	if len(past) >= maxForgotten {
+		clear(past)
 	}
-	b.past[study] = outcome{time.Now(), err}
+	f.at, f.err = time.Now(), err
+	past[study] = f
 	delete(b.running, study)
-	close(over)
+	close(f.over)
 }
 
 // Close ends what is under way.

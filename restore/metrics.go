@@ -12,15 +12,16 @@ const (
 	outcomeFailed   = "failed"
 )
 
-// instruments are the package's metrics.
-type instruments struct {
+// Metrics are the instruments of all restorers.
+type Metrics struct {
 	images *prometheus.CounterVec
 	bytes  prometheus.Counter
 }
 
-func newInstruments(registry prometheus.Registerer) *instruments {
+// NewMetrics registers them; nil registers nothing.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
 	factory := promauto.With(registry)
-	m := &instruments{
+	m := &Metrics{
 		images: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "dcmgate_cloud_images_total",
 			Help: "Images of studies that were to be restored from the cloud, by outcome: restored, present (stored already), failed.",

@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"dcmgate/cloud"
@@ -39,15 +38,15 @@ type Options struct {
 	// Restored is told of what became of each study; it returns at once. nil tells nobody.
 	Restored func(study dicom.UID, r Report, err error)
 
-	Logger     *slog.Logger          // nil discards
-	Registerer prometheus.Registerer // nil registers nothing
+	Logger  *slog.Logger // nil discards
+	Metrics *Metrics     // nil: some of its own, which nobody sees
 }
 
 // Restorer restores studies. Its methods may be called by many goroutines.
 type Restorer struct {
 	o       Options
 	places  chan struct{} // of downloads
-	metrics *instruments
+	metrics *Metrics
 }
 
 // New makes a Restorer.
@@ -55,7 +54,10 @@ func New(o Options) *Restorer {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Restorer{o: o, places: make(chan struct{}, o.Parallel), metrics: newInstruments(o.Registerer)}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	return &Restorer{o: o, places: make(chan struct{}, o.Parallel), metrics: o.Metrics}
 }
 
 // Report says what became of the images of a study.

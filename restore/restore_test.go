@@ -245,3 +245,52 @@ func TestClosedSpool(t *testing.T) {
 		t.Error("images are said to be restored into a spool that is closed")
 	}
 }
+
+// onceAsked is a source that has nothing, and says so when it may.
+type onceAsked struct {
+	asked atomic.Int64
+	err   error
+	gate  chan struct{} // nil: at once
+}
+
+// Study implements [Source].
+func (o *onceAsked) Study(context.Context, dicom.UID, func(Report)) (Report, error) {
+	o.asked.Add(1)
+	if o.gate != nil {
+		<-o.gate
+	}
+	return Report{}, o.err
+}
+
+// Another source is asked for what the one before could not give; what is under way goes on, and is not taken for what the
+// other says.
+func TestBackgroundUsesAnotherSource(t *testing.T) {
+	first, second, third := &onceAsked{err: errors.New("wrong key"), gate: make(chan struct{})}, &onceAsked{}, &onceAsked{}
+	b := NewBackground(first)
+	defer b.Close()
+	waiting := make(chan error)
+	go func() { waiting <- b.Fetch(t.Context(), "1.2") }()
+	for first.asked.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	b.Use(second)
+	go func() { waiting <- b.Fetch(t.Context(), "1.2") }() // joins
+	close(first.gate)
+	for range 2 {
+		if err := <-waiting; err != first.err && err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+	for range 2 {
+		if err := b.Fetch(t.Context(), "1.2"); err != nil {
+			t.Errorf("%v", err)
+		}
+	}
+	b.Use(third)
+	if err := b.Fetch(t.Context(), "1.2"); err != nil {
+		t.Errorf("%v", err)
+	}
+	if a, b, c := first.asked.Load(), second.asked.Load(), third.asked.Load(); a != 1 || b != 1 || c != 1 {
+		t.Errorf("asked %d, %d and %d times", a, b, c)
+	}
+}

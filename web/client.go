@@ -22,10 +22,10 @@ func newClient(rule cloud.Rule, key cloud.Key) (*client, error) {
 
 // authenticate finds the client whose signature a request bears; nil if it is nobody's. A client that is named is the only
 // one looked at; 203 has no place to name one, so else it is found by the signature.
-func (s *Server) authenticate(rq *cloud.SignedRequest, named string) *client {
+func (s *set) authenticate(rq *cloud.SignedRequest, named string) *client {
 	named = cmp.Or(named, rq.AccessKey)
 	for _, c := range s.clients {
-		if s.o.Rule == cloud.RuleNone {
+		if s.Rule == cloud.RuleNone {
 			return c
 		}
 		if named != "" && named != c.signer.AccessKey() {
@@ -39,28 +39,28 @@ func (s *Server) authenticate(rq *cloud.SignedRequest, named string) *client {
 }
 
 // timely tells what is wrong with a request's time, "" if nothing is.
-func (s *Server) timely(rq *cloud.SignedRequest) string {
+func (s *set) timely(rq *cloud.SignedRequest, now time.Time) string {
 	switch {
-	case rq.TimeStamp.IsZero() && s.o.TimeStampNeeded:
+	case rq.TimeStamp.IsZero() && s.TimeStampNeeded:
 		return "timeStamp is missing"
-	case rq.TimeStamp.IsZero() || s.o.ReplayWindow == 0:
+	case rq.TimeStamp.IsZero() || s.ReplayWindow == 0:
 		return ""
-	case s.o.Now().Sub(rq.TimeStamp).Abs() > s.o.ReplayWindow:
-		return fmt.Sprintf("timeStamp is more than %v from %s", s.o.ReplayWindow, s.o.Now().Format(time.RFC3339))
+	case now.Sub(rq.TimeStamp).Abs() > s.ReplayWindow:
+		return fmt.Sprintf("timeStamp is more than %v from %s", s.ReplayWindow, now.Format(time.RFC3339))
 	}
 	return ""
 }
 
 // keyOf gives the key of a client's links, nil if there is no such client.
-func (s *Server) keyOf(id clientID) []byte {
+func (s *set) keyOf(id clientID) []byte {
 	if c := s.holder(id); c != nil {
-		return s.o.Links.key(c)
+		return s.Links.key(c)
 	}
 	return nil
 }
 
 // holder is whom a link was made for: a client, or a database of metadata rows; nil if there is no such one.
-func (s *Server) holder(id clientID) *client {
+func (s *set) holder(id clientID) *client {
 	for _, list := range [...][]*client{s.clients, s.readers} {
 		for _, c := range list {
 			if c.id == id {
@@ -72,7 +72,7 @@ func (s *Server) holder(id clientID) *client {
 }
 
 // nameOf is a client's name for the log.
-func (s *Server) nameOf(id clientID) string {
+func (s *set) nameOf(id clientID) string {
 	if c := s.holder(id); c != nil {
 		return c.name
 	}

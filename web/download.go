@@ -43,17 +43,17 @@ var (
 
 // download serves what a link leads to.
 func (x *exchange) download() {
-	l, err := parseLink(x.r.PathValue("name"), x.keyOf)
+	l, err := parseLink(x.r.PathValue("name"), x.set.keyOf)
 	if err != nil {
 		x.refuse(http.StatusNotFound, outcomeBadLink, err)
 		return
 	}
-	x.client = x.nameOf(l.client)
+	x.client = x.set.nameOf(l.client)
 	if !x.rates.admit(x.r.Context(), x.client) {
 		x.limited()
 		return
 	}
-	if err := l.valid(x.o.Now(), x.o.LinkLifetime); err != nil {
+	if err := l.valid(x.o.Now(), x.set.LinkLifetime); err != nil {
 		x.refuse(http.StatusGone, outcomeBadLink, err)
 		return
 	}
@@ -79,7 +79,7 @@ func (x *exchange) study(l link) {
 
 // revoked answers for a link that was.
 func (x *exchange) revoked(l link, in *spool.Instance) bool {
-	revoked := x.o.Links.revoked(in.StudyInstanceUID, l.made)
+	revoked := x.set.Links.revoked(in.StudyInstanceUID, l.made)
 	if revoked {
 		x.refuse(http.StatusGone, outcomeBadLink, errRevoked)
 	}

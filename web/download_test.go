@@ -168,13 +168,13 @@ func TestLinksEnd(t *testing.T) {
 		}
 	}
 	s.setClock(now.Add(time.Second))
-	if err := s.web.o.Links.Revoke("1.2.3", s.clock()); err != nil {
+	if err := s.web.current.Load().Links.Revoke("1.2.3", s.clock()); err != nil {
 		t.Fatal(err)
 	}
 	if got := status(address); got != 200 {
 		t.Errorf("another study revoked: %d", got)
 	}
-	if err := s.web.o.Links.Revoke(in.StudyInstanceUID, s.clock()); err != nil {
+	if err := s.web.current.Load().Links.Revoke(in.StudyInstanceUID, s.clock()); err != nil {
 		t.Fatal(err)
 	}
 	if got := status(address); got != 410 {
@@ -185,7 +185,7 @@ func TestLinksEnd(t *testing.T) {
 	if got := status(newer); got != 200 {
 		t.Errorf("made after the revocation: %d", got)
 	}
-	if err := s.web.o.Links.RevokeAll(); err != nil {
+	if err := s.web.current.Load().Links.RevokeAll(); err != nil {
 		t.Fatal(err)
 	}
 	if got := status(newer); got != 404 {
@@ -197,22 +197,22 @@ func TestLinksEnd(t *testing.T) {
 func TestLinksOfClients(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "links.json")
-	server := func(secret string) *Server {
-		links, renewed, err := OpenLinks(path, time.Hour)
+	server := func(secret string) *set {
+		links, renewed, err := OpenLinks(path)
 		if err != nil || renewed {
 			t.Fatal(renewed, err)
 		}
 		key := hospital
 		key.AccessSecret = secret
-		w, err := New(Options{Links: links, Rule: "md5", Keys: []cloud.Key{key, {AccessKey: "other", AccessSecret: "x"}}, LinkLifetime: time.Hour})
+		w, err := New(Options{Settings: Settings{Links: links, Rule: "md5", Keys: []cloud.Key{key, {AccessKey: "other", AccessSecret: "x"}}, LinkLifetime: time.Hour}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return w
+		return w.current.Load()
 	}
 	a := server("s3cret")
 	l := link{kind: kindDICOM, client: a.clients[0].id, made: time.UnixMilli(time.Now().UnixMilli()), id: 7}
-	name := strings.TrimPrefix(l.path(a.o.Links.key(a.clients[0])), linkPath)
+	name := strings.TrimPrefix(l.path(a.Links.key(a.clients[0])), linkPath)
 	if got, err := parseLink(name, server("s3cret").keyOf); err != nil || got != l {
 		t.Errorf("after a restart: %+v, %v", got, err)
 	}
@@ -221,7 +221,7 @@ func TestLinksOfClients(t *testing.T) {
 	}
 	wrong := l
 	wrong.client = a.clients[1].id
-	if _, err := parseLink(strings.TrimPrefix(wrong.path(a.o.Links.key(a.clients[0])), linkPath), a.keyOf); !errors.Is(err, errNoLink) {
+	if _, err := parseLink(strings.TrimPrefix(wrong.path(a.Links.key(a.clients[0])), linkPath), a.keyOf); !errors.Is(err, errNoLink) {
 		t.Errorf("under another client's name: %v", err)
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
@@ -230,7 +230,7 @@ func TestLinksOfClients(t *testing.T) {
 	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, renewed, err := OpenLinks(path, time.Hour); err != nil || !renewed {
+	if _, renewed, err := OpenLinks(path); err != nil || !renewed {
 		t.Errorf("a damaged file: %v, %v", renewed, err)
 	}
 }

@@ -33,6 +33,7 @@ const (
 // exchange is a request and what has become of it.
 type exchange struct {
 	*Server
+	set     *set // in force when it came: a change does not concern it
 	w       *writer
 	r       *http.Request
 	kind    string
@@ -46,9 +47,9 @@ type exchange struct {
 }
 
 // guard bounds requests of a kind, and accounts for them.
-func (s *Server) guard(kind string, serve func(*exchange)) http.Handler {
+func (s *Server) guard(set *set, kind string, serve func(*exchange)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		x := &exchange{Server: s, w: newWriter(r.Context(), w, s.o.WriteTimeout), r: r, kind: kind, outcome: outcomeOK, begun: s.o.Now()}
+		x := &exchange{Server: s, set: set, w: newWriter(r.Context(), w, set.WriteTimeout), r: r, kind: kind, outcome: outcomeOK, begun: s.o.Now()}
 		defer x.account()
 		h := w.Header()
 		h.Set("Cache-Control", "private, no-store")

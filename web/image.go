@@ -31,7 +31,7 @@ type Images interface {
 // cloud fetch it without a signature.
 func (x *exchange) image() {
 	id, kind, _ := strings.Cut(x.r.PathValue("name"), ".")
-	f, in, err := x.o.Images.Content(x.r.Context(), id)
+	f, in, err := x.set.Images.Content(x.r.Context(), id)
 	switch {
 	case errors.Is(err, images.ErrNotFound) || kind != string(in.Kind):
 		if err == nil {
@@ -69,7 +69,7 @@ func (x *exchange) upload() {
 		x.refuseUpload(http.StatusBadRequest, cloud.CodeBadParameters, outcomeBadRequest, err.Error())
 		return
 	}
-	c := x.authenticate(&rq.SignedRequest, x.r.Header.Get(cloud.AccessKeyHeader))
+	c := x.set.authenticate(&rq.SignedRequest, x.r.Header.Get(cloud.AccessKeyHeader))
 	if c == nil {
 		x.refuseUpload(http.StatusForbidden, cloud.CodeBadSignature, outcomeBadSignature, "")
 		return
@@ -79,12 +79,12 @@ func (x *exchange) upload() {
 		x.limited()
 		return
 	}
-	if off := x.o.Now().Sub(rq.TimeStamp).Abs(); off > cmp.Or(x.o.ReplayWindow, uploadWindow) {
+	if off := x.o.Now().Sub(rq.TimeStamp).Abs(); off > cmp.Or(x.set.ReplayWindow, uploadWindow) {
 		x.refuseUpload(http.StatusForbidden, cloud.CodeBadSignature, outcomeBadSignature, "timeStamp is missing or too far from now")
 		return
 	}
 	id := images.Identifiers{AccessionNumber: rq.AccessionNumber, StudyInstanceUID: rq.StudyInstanceUID, PatID: rq.PatID}
-	in, added, err := x.o.Images.Add(x.r.Context(), images.Incoming{Source: images.FromUpload, Identifiers: id, Digest: rq.SHA256, Body: &uploaded{x: x}})
+	in, added, err := x.set.Images.Add(x.r.Context(), images.Incoming{Source: images.FromUpload, Identifiers: id, Digest: rq.SHA256, Body: &uploaded{x: x}})
 	_, late := errors.AsType[net.Error](err)
 	switch {
 	case err == nil:

@@ -26,11 +26,11 @@ const (
 
 // rates keeps requests to their rates.
 type rates struct {
-	limits Limits
-	now    func() time.Time
-	total  *rate.Limiter
+	now   func() time.Time
+	total *rate.Limiter
 
 	mu      sync.Mutex
+	limits  Limits
 	clients map[string]*list.Element
 	order   list.List // of *rated, the last heard of in front
 }
@@ -42,6 +42,23 @@ type rated struct {
 
 func newRates(l Limits, now func() time.Time) *rates {
 	return &rates{limits: l, now: now, total: rate.NewLimiter(rate.Limit(l.RequestsPerSecond), l.RequestsPerSecond), clients: map[string]*list.Element{}}
+}
+
+// set puts other limits into force. What has been used up remains so.
+func (r *rates) set(l Limits) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	r.limits = l
+	change(r.total, now, l.RequestsPerSecond)
+	for _, c := range r.clients {
+		change(c.Value.(*rated).limiter, now, l.RequestsPerClient)
+	}
+}
+
+func change(l *rate.Limiter, now time.Time, perSecond int) {
+	l.SetLimitAt(now, rate.Limit(perSecond))
+	l.SetBurstAt(now, perSecond)
 }
 
 // admit waits a little, if it must, until a client may ask; false if it has to try again.

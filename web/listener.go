@@ -6,59 +6,123 @@ import (
 )
 
 // Limit returns a listener that bounds the connections accepted by l: as long as there are as many as may be, it accepts no
-// other, and one too many from an address is closed at once.
+// other, and one too many from an address is closed at once. All listeners of a server share the limits, so that one may
+// take the place of another.
 func (s *Server) Limit(l net.Listener) net.Listener {
-	return &listener{
-		Listener: l, server: s, places: make(chan struct{}, s.o.Limits.Connections), closed: make(chan struct{}),
-		addresses: map[string]int{},
+	return &listener{Listener: l, places: s.places, closed: make(chan struct{})}
+}
+
+// places account for connections.
+type places struct {
+	metrics *instruments
+
+	mu        sync.Mutex
+	limits    Limits
+	taken     int            // by connections, and by listeners that wait for one
+	addresses map[string]int // connections of each
+	changed   chan struct{}  // closed when a place may have become free
+}
+
+func newPlaces(l Limits, metrics *instruments) *places {
+	return &places{metrics: metrics, limits: l, addresses: map[string]int{}, changed: make(chan struct{})}
+}
+
+// set puts other limits into force. Nobody is sent away for them.
+func (p *places) set(l Limits) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.limits = l
+	p.tell()
+}
+
+// tell has those who wait look again. p.mu is held.
+func (p *places) tell() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// take waits for a place; false if closed is before there is one.
+func (p *places) take(closed <-chan struct{}) bool {
+	for {
+		p.mu.Lock()
+		if p.taken < p.limits.Connections {
+			p.taken++
+			p.mu.Unlock()
+			return true
+		}
+		changed := p.changed
+		p.mu.Unlock()
+		select {
+		case <-changed:
+		case <-closed:
+			return false
+		}
+	}
+}
+
+// give gives a place back.
+func (p *places) give() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.taken--
+	p.tell()
+}
+
+// enter counts a connection from an address; false if there are too many.
+func (p *places) enter(address string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.addresses[address] >= p.limits.ConnectionsPerAddress {
+		return false
+	}
+	p.addresses[address]++
+	return true
+}
+
+func (p *places) leave(address string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.addresses[address]--; p.addresses[address] == 0 {
+		delete(p.addresses, address)
 	}
 }
 
 type listener struct {
 	net.Listener
-	server *Server
-	places chan struct{}
+	places *places
 	once   sync.Once
 	closed chan struct{}
-
-	mu        sync.Mutex
-	addresses map[string]int
 }
 
 // Accept implements net.Listener.
 func (l *listener) Accept() (net.Conn, error) {
 	for {
-		select {
-		case l.places <- struct{}{}:
-		case <-l.closed:
+		if !l.places.take(l.closed) {
 			return nil, net.ErrClosed
 		}
 		c, err := l.Listener.Accept()
 		if err != nil {
-			<-l.places
+			l.places.give()
 			return nil, err
 		}
-		if c := l.take(c); c != nil {
+		if c := l.admit(c); c != nil {
 			return c, nil
 		}
-		<-l.places
+		l.places.give()
 	}
 }
 
-// take counts a connection, or closes it.
-func (l *listener) take(c net.Conn) net.Conn {
+// admit counts a connection, or closes it.
+func (l *listener) admit(c net.Conn) net.Conn {
 	host, _, _ := net.SplitHostPort(c.RemoteAddr().String()) // "" if it has none: then all share a limit
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	tcp, ok := c.(*net.TCPConn)
-	if !ok || l.addresses[host] >= l.server.o.Limits.ConnectionsPerAddress {
+	if !ok || !l.places.enter(host) {
 		c.Close()
-		l.server.metrics.closed.Inc()
+		l.places.metrics.closed.Inc()
 		return nil
 	}
-	l.addresses[host]++
-	l.server.metrics.connections.Inc()
-	return &connection{TCPConn: tcp, listener: l, host: host}
+	l.places.metrics.connections.Inc()
+	return &connection{TCPConn: tcp, places: l.places, host: host}
 }
 
 // Close implements net.Listener.
@@ -70,23 +134,18 @@ func (l *listener) Close() error {
 // connection gives its place back when it is closed. It keeps the methods of a TCP connection, sendfile among them.
 type connection struct {
 	*net.TCPConn
-	listener *listener
-	host     string
-	once     sync.Once
+	places *places
+	host   string
+	once   sync.Once
 }
 
 // Close implements net.Conn.
 func (c *connection) Close() error {
 	err := c.TCPConn.Close()
 	c.once.Do(func() {
-		l := c.listener
-		l.server.metrics.connections.Dec()
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.addresses[c.host]--; l.addresses[c.host] == 0 {
-			delete(l.addresses, c.host)
-		}
-		<-l.places
+		c.places.metrics.connections.Dec()
+		c.places.leave(c.host)
+		c.places.give()
 	})
 	return err
 }

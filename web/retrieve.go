@@ -19,13 +19,13 @@ func (x *exchange) retrieve() {
 		x.decline(cloud.CodeBadParameters, outcomeBadRequest, err.Error())
 		return
 	}
-	c := x.authenticate(&rq.SignedRequest, x.r.Header.Get(cloud.AccessKeyHeader))
+	c := x.set.authenticate(&rq.SignedRequest, x.r.Header.Get(cloud.AccessKeyHeader))
 	if c == nil {
 		x.decline(cloud.CodeBadSignature, outcomeBadSignature, "")
 		return
 	}
 	x.client, x.about = c.name, dicom.UID(rq.StudyInstanceUID)
-	if reason := x.timely(&rq.SignedRequest); reason != "" {
+	if reason := x.set.timely(&rq.SignedRequest, x.o.Now()); reason != "" {
 		x.decline(cloud.CodeBadSignature, outcomeBadSignature, reason)
 		return
 	}
@@ -38,7 +38,7 @@ func (x *exchange) retrieve() {
 		x.decline(cloud.CodeBadParameters, outcomeBadRequest, "the header Host is not a host's name")
 		return
 	}
-	if len(x.o.HospitalCodes) > 0 && !slices.Contains(x.o.HospitalCodes, rq.HospitalCode) {
+	if len(x.set.HospitalCodes) > 0 && !slices.Contains(x.set.HospitalCodes, rq.HospitalCode) {
 		x.decline(cloud.CodeBadParameters, outcomeBadRequest, "HospitalCode is not that of this institution")
 		return
 	}
@@ -64,20 +64,20 @@ func (x *exchange) list(rq *cloud.RetrieveRequest, c *client, base string) {
 // fetch waits for what is not here of a study, no longer than the client may be let wait. Without an error it is here, or
 // nobody has it.
 func (x *exchange) fetch(study dicom.UID) (later bool, err error) {
-	if x.o.Fetch == nil {
+	if x.set.Fetch == nil {
 		return false, nil
 	}
 	if whole, err := x.o.Index.Whole(x.r.Context(), study); whole || err != nil {
 		return false, nil // the index will fail again
 	}
-	ctx, cancel := context.WithTimeout(x.r.Context(), x.o.FetchWait)
+	ctx, cancel := context.WithTimeout(x.r.Context(), x.set.FetchWait)
 	defer cancel()
-	return x.o.Fetch(ctx, study)
+	return x.set.Fetch(ctx, study)
 }
 
 // write writes the images of a study; false if there is nothing to add to the answer.
 func (x *exchange) write(out *cloud.AnswerWriter, rq *cloud.RetrieveRequest, c *client, base string) (whole bool) {
-	key := x.o.Links.key(c)
+	key := x.set.Links.key(c)
 	made := x.o.Now()
 	for in, err := range x.o.Index.Latest(x.r.Context(), dicom.UID(rq.StudyInstanceUID), "") {
 		if err != nil {
@@ -93,7 +93,7 @@ func (x *exchange) write(out *cloud.AnswerWriter, rq *cloud.RetrieveRequest, c *
 		}
 		image := imageOf(&in)
 		image.HospitalCode, image.DownloadURL = rq.HospitalCode, base+l.path(key)
-		image.HospitalName, image.Modality = x.o.Describe(&in)
+		image.HospitalName, image.Modality = x.set.Describe(&in)
 		if out.Add(&image) != nil {
 			return false // x.w remembers
 		}
@@ -132,8 +132,8 @@ var hostPattern = regexp.MustCompile(`^[A-Za-z0-9._\-]{1,253}(:[0-9]{1,5})?$|^\[
 // base is what the addresses begin with.
 func (x *exchange) base() (base string, ok bool) {
 	switch {
-	case x.o.BaseURL != "":
-		return x.o.BaseURL, true
+	case x.set.BaseURL != "":
+		return x.set.BaseURL, true
 	case !hostPattern.MatchString(x.r.Host):
 		return "", false
 	case x.r.TLS != nil:

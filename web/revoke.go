@@ -17,14 +17,16 @@ import (
 	"dcmgate/internal/durable"
 )
 
+// MaxLinkLifetime is how long an address may work at most.
+const MaxLinkLifetime = 30 * 24 * time.Hour
+
 // maxRevocations bounds the studies whose links are revoked one by one. Beyond, all links are.
 const maxRevocations = 10000
 
 // LinkState is what makes links valid: the gateway's secret, and the studies whose links were revoked. It is kept in a file
 // that its owner alone may read. For many goroutines.
 type LinkState struct {
-	path     string
-	lifetime time.Duration
+	path string
 
 	mu   sync.Mutex
 	file linkFile
@@ -47,9 +49,9 @@ type revocation struct {
 func (r revocation) is(study []byte) bool { return slices.Equal(r.Study, study) }
 
 // OpenLinks reads the state from a file, or makes one where there is none. Where it cannot be understood a new secret takes
-// its place, which ends all links; renewed tells. lifetime is how long a link works.
-func OpenLinks(path string, lifetime time.Duration) (s *LinkState, renewed bool, err error) {
-	s = &LinkState{path: path, lifetime: lifetime}
+// its place, which ends all links; renewed tells.
+func OpenLinks(path string) (s *LinkState, renewed bool, err error) {
+	s = &LinkState{path: path}
 	data, err := os.ReadFile(path)
 	switch {
 	case err == nil:
@@ -80,7 +82,7 @@ func (s *LinkState) Revoke(study dicom.UID, now time.Time) error {
 	if i := s.revocationOf(study); i >= 0 {
 		before = max(before, s.file.Revoked[i].Before+1) // also where the clock was set back: links in rows are made after the last
 	}
-	gone := now.Add(-s.lifetime).UnixMilli() // links as old have expired
+	gone := now.Add(-MaxLinkLifetime).UnixMilli() // links as old have expired, whatever was set when
 	kept := slices.DeleteFunc(slices.Clone(s.file.Revoked), func(r revocation) bool { return r.is(hash) || r.Before < gone && !s.file.Rows })
 	if len(kept) >= maxRevocations {
 		s.mu.Unlock()

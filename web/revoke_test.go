@@ -18,7 +18,7 @@ import (
 func TestRevokingOnAFailingDisk(t *testing.T) {
 	disk := faultdisk.MountApart(t)
 	path := filepath.Join(disk.Dir, "links.json")
-	links, _, err := OpenLinks(path, time.Hour)
+	links, _, err := OpenLinks(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestRevokingOnAFailingDisk(t *testing.T) {
 			if err != nil && (!errors.Is(err, errno) || revoked != errors.Is(err, durable.ErrInPlace)) || err == nil && !revoked {
 				t.Errorf("revoked %v, %v", revoked, err)
 			}
-			there, renewed, err := OpenLinks(path, time.Hour)
+			there, renewed, err := OpenLinks(path)
 			if err != nil || renewed || there.revoked("1.2.3", made) != revoked || !bytes.Equal(there.file.Key, key) {
 				t.Errorf("after a start: revoked %v, renewed %v, %v", there.revoked("1.2.3", made), renewed, err)
 			}

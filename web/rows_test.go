@@ -13,7 +13,7 @@ import (
 func TestLinksInRows(t *testing.T) {
 	s := newSite(t, func(o *Options) { o.Views = []string{"cloud", "local"} })
 	in, file, _ := s.one(2000)
-	links := s.web.o.Links
+	links := s.web.current.Load().Links
 	if err := links.KeepRevocations(); err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestLinksInRows(t *testing.T) {
 	if err := links.Revoke("1.2.3", now.Add(10_000*time.Hour)); err != nil { // which forgets what has expired
 		t.Fatal(err)
 	}
-	reopened, renewed, err := OpenLinks(filepath.Join(s.dir, "links.json"), time.Hour)
+	reopened, renewed, err := OpenLinks(filepath.Join(s.dir, "links.json"))
 	if err != nil || renewed || reopened.RowPath("cloud", &in) != paths[2] {
 		t.Errorf("after a restart: another link, or %v", err)
 	}

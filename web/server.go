@@ -2,10 +2,10 @@ package web
 
 import (
 	"context"
-	"errors"
 	"iter"
 	"log/slog"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -25,39 +25,11 @@ type Index interface {
 	Open(id spool.InstanceID) (*spool.Reader, error)
 }
 
-// Options are a server's settings. All must be given but those that say so.
+// Options are what a server is made with. All must be given but those that say so.
 type Options struct {
 	Index Index
-	Links *LinkState
-	// Describe tells what is not in an instance itself: the institution's name, and the modality by code table 8.
-	Describe func(*spool.Instance) (hospitalName, modality string)
-	// HospitalCodes are the values of HospitalCode that are asked for rightly; without any, all are.
-	HospitalCodes []string
-	// Rule is how requests are signed, by Keys; by cloud.RuleNone anybody may ask.
-	Rule cloud.Rule
-	Keys []cloud.Key
-	// ReplayWindow is how far timeStamp, if it is sent, may be from now. 0: it is not looked at.
-	ReplayWindow time.Duration
-	// TimeStampNeeded refuses requests without timeStamp.
-	TimeStampNeeded bool
-	// LinkLifetime is how long an address for download works.
-	LinkLifetime time.Duration
-	// Fetch, if it is not nil, is asked for a study that is not whole, and returns once it has brought what there is
-	// elsewhere, or why not, within FetchWait. later says that it goes on or is put off: it is worth asking again.
-	Fetch     func(ctx context.Context, study dicom.UID) (later bool, err error)
-	FetchWait time.Duration
-	// Views are the databases whose rows have links (LinkState.RowPath).
-	Views []string
-	// Images, if it is not nil, are served below ImagePath, and with Uploads taken there from clients, whose requests are
-	// signed and have timeStamp.
-	Images  Images
-	Uploads bool
-	// BaseURL is what addresses begin with, without a slash at the end; empty: what the request was sent to.
-	BaseURL string
-	// WriteTimeout is how long a client may take to accept a mebibyte.
-	WriteTimeout time.Duration
-	Limits       Limits
-	Audit        func(Audited) // told of requests that are over; returns at once. nil tells nobody
+	Settings
+	Audit func(Audited) // told of requests that are over; returns at once. nil tells nobody
 
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // nil registers nothing
@@ -66,12 +38,12 @@ type Options struct {
 
 // Server answers the standard's clients. Make it with New.
 type Server struct {
-	o        Options
+	o        Options // but for its Settings, which are in current
+	current  atomic.Pointer[set]
 	log      *slog.Logger
-	clients  []*client
-	readers  []*client // databases of metadata rows
 	verified *verified
 	rates    *rates
+	places   *places
 	metrics  *instruments
 	refusals *refusals
 }
@@ -92,48 +64,38 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{
-		o: o, log: o.Logger, verified: newVerified(), rates: newRates(o.Limits, o.Now),
-		metrics: newInstruments(o.Registerer), refusals: newRefusals(o.Now),
+	s := &Server{o: o, log: o.Logger, verified: newVerified(), rates: newRates(o.Limits, o.Now), refusals: newRefusals(o.Now)}
+	first, err := s.newSet(o.Settings)
+	if err != nil {
+		return nil, err
 	}
-	keys := o.Keys
-	if o.Rule == cloud.RuleNone {
-		keys = []cloud.Key{{}}
-	}
-	for _, key := range keys {
-		c, err := newClient(o.Rule, key)
-		if err != nil {
-			return nil, err
-		}
-		if s.holder(c.id) != nil {
-			return nil, errors.New("access key " + key.AccessKey + " cannot be told from another one")
-		}
-		s.clients = append(s.clients, c)
-	}
-	for _, view := range o.Views {
-		c := newReader(view)
-		if s.holder(c.id) != nil {
-			return nil, errors.New("views " + view + " cannot be told from another one, or from an access key; give it another name")
-		}
-		s.readers = append(s.readers, c)
-	}
+	s.current.Store(first)
+	s.o.Settings = Settings{}
+	s.metrics = newInstruments(o.Registerer)
+	s.places = newPlaces(o.Limits, s.metrics)
 	return s, nil
 }
 
 // Handler returns the handler for all paths that the package serves.
 func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.current.Load().handler.ServeHTTP(w, r) })
+}
+
+// routes leads requests to what serves them.
+func (s *Server) routes(set *set) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET "+cloud.RetrievePath, s.guard("retrieve", (*exchange).retrieve))
-	mux.Handle("GET "+linkPath+"{name}", s.guard("download", (*exchange).download))
-	mux.Handle(cloud.RetrievePath, s.guard("other", (*exchange).wrongMethod))
-	mux.Handle(linkPath+"{name}", s.guard("other", (*exchange).wrongMethod))
-	if s.o.Images != nil {
-		mux.Handle("GET "+ImagePath+"{name}", s.guard("image", (*exchange).image))
-		mux.Handle(ImagePath+"{name}", s.guard("other", (*exchange).wrongMethod))
-		if s.o.Uploads && s.o.Rule != cloud.RuleNone {
-			mux.Handle("POST "+ImagePath+"{$}", s.guard("upload", (*exchange).upload))
+	to := func(pattern, kind string, serve func(*exchange)) { mux.Handle(pattern, s.guard(set, kind, serve)) }
+	to("GET "+cloud.RetrievePath, "retrieve", (*exchange).retrieve)
+	to("GET "+linkPath+"{name}", "download", (*exchange).download)
+	to(cloud.RetrievePath, "other", (*exchange).wrongMethod)
+	to(linkPath+"{name}", "other", (*exchange).wrongMethod)
+	if set.Images != nil {
+		to("GET "+ImagePath+"{name}", "image", (*exchange).image)
+		to(ImagePath+"{name}", "other", (*exchange).wrongMethod)
+		if set.Uploads && set.Rule != cloud.RuleNone {
+			to("POST "+ImagePath+"{$}", "upload", (*exchange).upload)
 		}
 	}
-	mux.Handle("/", s.guard("other", (*exchange).nothing))
+	to("/", "other", (*exchange).nothing)
 	return mux
 }

@@ -32,7 +32,7 @@ func TestUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer store.Close()
-	links, _, err := OpenLinks(filepath.Join(t.TempDir(), "links.json"), time.Hour)
+	links, _, err := OpenLinks(filepath.Join(t.TempDir(), "links.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func TestUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	limits := Limits{RequestsPerSecond: 1000, RequestsPerClient: 1000}
-	w, err := New(Options{Links: links, Rule: cloud.RuleMD5, Keys: []cloud.Key{key}, LinkLifetime: time.Hour, Images: store, Uploads: true, WriteTimeout: time.Minute, Limits: limits})
+	w, err := New(Options{Settings: Settings{Links: links, Rule: cloud.RuleMD5, Keys: []cloud.Key{key}, LinkLifetime: time.Hour, Images: store, Uploads: true, WriteTimeout: time.Minute, Limits: limits}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,9 +144,9 @@ func TestUpload(t *testing.T) {
 
 // Without signatures, or unless it is asked for, nobody can add anything.
 func TestNoUpload(t *testing.T) {
-	for _, o := range []Options{{Rule: cloud.RuleNone, Uploads: true}, {Rule: cloud.RuleMD5, Keys: []cloud.Key{{AccessKey: "k", AccessSecret: "s"}}}} {
+	for _, o := range []Settings{{Rule: cloud.RuleNone, Uploads: true}, {Rule: cloud.RuleMD5, Keys: []cloud.Key{{AccessKey: "k", AccessSecret: "s"}}}} {
 		o.Images, o.Limits = (*images.Store)(nil), Limits{RequestsPerSecond: 1000, RequestsPerClient: 1000}
-		w, err := New(o)
+		w, err := New(Options{Settings: o})
 		if err != nil {
 			t.Fatal(err)
 		}

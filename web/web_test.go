@@ -64,15 +64,17 @@ func newSite(t testing.TB, change func(*Options)) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.spool.Close() })
-	links, _, err := OpenLinks(filepath.Join(s.dir, "links.json"), time.Hour)
+	links, _, err := OpenLinks(filepath.Join(s.dir, "links.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	o := Options{
-		Index: s.spool, Links: links, Describe: func(*spool.Instance) (string, string) { return "内江市示例医院", "CT" },
-		HospitalCodes: []string{"05871212", "91511000XXXXXXXXXX"}, Rule: cloud.RuleMD5, Keys: []cloud.Key{hospital},
-		ReplayWindow: 10 * time.Minute, LinkLifetime: time.Hour, WriteTimeout: 10 * time.Second,
-		Limits: Limits{Connections: 256, ConnectionsPerAddress: 256, RequestsPerSecond: 100000, RequestsPerClient: 100000},
+		Index: s.spool, Settings: Settings{
+			Links: links, Describe: func(*spool.Instance) (string, string) { return "内江市示例医院", "CT" },
+			HospitalCodes: []string{"05871212", "91511000XXXXXXXXXX"}, Rule: cloud.RuleMD5, Keys: []cloud.Key{hospital},
+			ReplayWindow: 10 * time.Minute, LinkLifetime: time.Hour, WriteTimeout: 10 * time.Second,
+			Limits: Limits{Connections: 256, ConnectionsPerAddress: 256, RequestsPerSecond: 100000, RequestsPerClient: 100000},
+		},
 		Logger: slog.New(slog.NewTextHandler(s.log, nil)), Now: s.clock,
 	}
 	if change != nil {

@@ -12,6 +12,7 @@ import (
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/forwarder"
+	"dcmgate/images"
 	"dcmgate/spool"
 )
 
@@ -99,7 +100,7 @@ func forwarderDestination(d Destination, secure *tls.Config) forwarder.Destinati
 // operations are what a person may ask of the running gateway.
 func (g *Gateway) operations(p *parts) Operator {
 	return p.audit.operator(liveOperations{&operations{
-		spool: p.spool, images: p.images, status: func() Status { return g.status(p) },
+		spool: p.spool, images: func() (*images.Store, error) { return p.images.configured(&g.settings().Images) }, status: func() Status { return g.status(p) },
 		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
 			return rebuildViews(ctx, p.publish.list(), name, progress)
 		},
@@ -107,10 +108,11 @@ func (g *Gateway) operations(p *parts) Operator {
 			return p.restoring().run(ctx, rq, progress)
 		},
 		revoke: func(study dicom.UID) error {
-			if p.links == nil {
-				return revokeLinks(g.settings().Config, study)
+			links, err := p.links.of(&g.settings().Config, g.log)
+			if err != nil {
+				return err
 			}
-			return endLinks(p.links, study)
+			return endLinks(links, study)
 		},
 		reload: func() (Reloaded, error) { return g.Reload("asked for") },
 	}, p.forward})

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -14,7 +13,7 @@ import (
 
 // dropFolders are the drop folders that are watched. A reload ends those that are no longer as configured and begins others.
 type dropFolders struct {
-	build   func(d watchedAs) (*dropfolder.Watcher, error)
+	build   func(cfg *Config, d watchedAs) (*dropfolder.Watcher, error)
 	metrics *dropfolder.Metrics
 
 	mu      sync.Mutex
@@ -38,8 +37,8 @@ type watchedFolder struct {
 
 func (g *Gateway) newDropFolders(s *settings, p *parts) (*dropFolders, error) {
 	f := &dropFolders{metrics: dropfolder.NewMetrics(g.registry)}
-	f.build = func(d watchedAs) (*dropfolder.Watcher, error) {
-		take, codes, err := p.dropHandler(g, d)
+	f.build = func(cfg *Config, d watchedAs) (*dropfolder.Watcher, error) {
+		take, codes, err := p.dropHandler(g, cfg, d)
 		if err != nil {
 			return nil, err
 		}
@@ -60,12 +59,13 @@ func (g *Gateway) newDropFolders(s *settings, p *parts) (*dropFolders, error) {
 }
 
 // dropHandler is what takes the files of a folder, with the codes of those that it does not take.
-func (p *parts) dropHandler(g *Gateway, d watchedAs) (dropfolder.Handler, []string, error) {
+func (p *parts) dropHandler(g *Gateway, cfg *Config, d watchedAs) (dropfolder.Handler, []string, error) {
 	if d.Images {
-		if p.images == nil { // since images wait for a restart
-			return nil, nil, fmt.Errorf("drop folder %s: no images are kept before the gateway is restarted with images.address", d.Name)
+		store, err := p.images.configured(&cfg.Images)
+		if err != nil {
+			return nil, nil, err
 		}
-		return (&imageFolder{p.images, d.Patience}).take, imageCodes, nil
+		return (&imageFolder{store, d.Patience}).take, imageCodes, nil
 	}
 	instances := dropfolder.NewInstances(dropfolder.InstanceOptions{
 		Store: p.spool, Folder: d.Name, CallingAETitle: d.CallingAETitle, CalledAETitle: d.called, Patience: d.Patience,
@@ -89,7 +89,7 @@ func (f *dropFolders) prepare(cfg *Config) (list []*watchedFolder, err error) {
 			list = append(list, f.folders[i])
 			continue
 		}
-		w, err := f.build(as)
+		w, err := f.build(cfg, as)
 		if err != nil {
 			return nil, err
 		}

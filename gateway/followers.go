@@ -22,7 +22,10 @@ var followers = []follower{
 	{keys: []string{"ae_title", "commitment"}, prepare: (*transition).keeper},
 	{keys: []string{"ae_title", "dicom.accept", "dicom.check_called_ae", "dicom.window", "dicom.sop_classes", "dicom.transfer_syntaxes",
 		"peers", "destinations", "upstreams"}, prepare: (*transition).receivePolicy},
-	{keys: []string{"institution", "rows", "views", "public.url"}, prepare: (*transition).publishers},
+	{keys: []string{"images"}, prepare: (*transition).images},
+	{keys: []string{"retrieve", "public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client",
+		"public.write_timeout", "images", "institution", "rows", "views", "upstreams", "ae_title"}, prepare: (*transition).served},
+	{keys: []string{"institution", "rows", "views", "public.url", "images"}, prepare: (*transition).publishers},
 	{keys: []string{"ae_title", "upstreams"}, prepare: (*transition).upstreams},
 	{keys: []string{"ae_title", "destinations", "shutdown_timeout"}, prepare: (*transition).destinations},
 	{keys: []string{"dicom.max_associations", "dicom.max_per_address", "dicom.max_pdu", "dicom.timeouts"}, prepare: (*transition).associationLimits},
@@ -33,14 +36,7 @@ var followers = []follower{
 	{keys: []string{"audit"}, keep: func(new, running *Config) { new.Audit = running.Audit }},
 	{keys: []string{"ae_title", "drop"}, prepare: (*transition).dropFolders},
 
-	{keys: []string{"http.listen", "http.tls", "public.tls", "dicom.listen", "dicom.tls.listen"}, prepare: (*transition).listeners},
-
-	// What serves interface 203 is made at the start.
-	{keys: []string{"public.listen", "public.url", "public.connections", "public.connections_per_address", "public.requests_per_second", "public.requests_per_client", "public.write_timeout", "images", "retrieve"}, keep: func(new, running *Config) {
-		t := new.Public.TLS
-		defer func() { new.Public.TLS = t }()
-		new.Public, new.Images, new.Retrieve = running.Public, running.Images, running.Retrieve
-	}},
+	{keys: []string{"http.listen", "http.tls", "public.listen", "public.tls", "retrieve", "dicom.listen", "dicom.tls.listen"}, prepare: (*transition).listeners},
 }
 
 // restartKeys are the keys that need a restart.

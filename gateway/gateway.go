@@ -17,7 +17,6 @@ import (
 	"dcmgate/commitment"
 	"dcmgate/dimse"
 	"dcmgate/forwarder"
-	"dcmgate/images"
 	"dcmgate/metrics"
 	"dcmgate/qr"
 	"dcmgate/restore"
@@ -106,8 +105,8 @@ func (g *Gateway) Metrics() *metrics.Registry { return g.registry }
 type parts struct {
 	started   time.Time
 	spool     *spool.Spool
-	audit     *auditor      // nil if it is off
-	images    *images.Store // that are not DICOM; nil if there are none
+	audit     *auditor    // nil if it is off
+	images    *keptImages // that are not DICOM
 	forward   *forwarder.Forwarder
 	publish   *publishers
 	published []*views.Publisher // that publish begins with
@@ -118,10 +117,11 @@ type parts struct {
 	keeper    *commitment.Keeper
 	dicom     *dimse.Server
 	drop      *dropFolders
-	restorer  *restore.Restorer   // nil if there is no cloud to restore from
-	fetch     *restore.Background // for clients of interface 203; nil if nobody is asked for them
-	links     *web.LinkState      // nil if nothing is served to the standard's clients
-	web       *web.Server         // likewise
+	restorer  atomic.Pointer[restore.Restorer] // nil if there is no cloud to restore from
+	restored  *restore.Metrics
+	fetch     *restore.Background // for clients of interface 203
+	links     keptLinks           // of interface 203
+	web       *web.Server         // of the standard's clients; nil as long as nothing was served to them
 	people    *guard              // what http.listen serves
 	servers   httpServers
 
@@ -170,9 +170,8 @@ func (g *Gateway) open() (_ *parts, err error) {
 				p.control.Close()
 			}
 			p.audit.close()
-			err = errors.Join(err, closeImages(p.images))
 			if p.spool != nil {
-				err = errors.Join(err, p.spool.Close())
+				err = errors.Join(err, p.images.close(), p.spool.Close())
 			}
 		}
 	}()
@@ -183,26 +182,19 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if p.spool, err = g.openSpool(lockWait); err != nil {
 		return nil, dataDirError(s.DataDir, err)
 	}
-	if p.images, err = openImages(&s.Config, p.spool, g.log, g.registry); err != nil {
-		return nil, err
-	}
+	p.images = newKeptImages(s.DataDir, p.spool, g.log, g.registry)
 	if p.audit, err = openAudit(&s.Config, s.syslog, g.log, g.registry); err != nil {
 		return nil, err
 	}
 	if p.forward, err = g.newForwarder(s, p); err != nil {
 		return nil, err
 	}
-	if s.servesPublic() {
-		renewed := false
-		if p.links, renewed, err = s.openLinks(); err != nil {
-			return nil, err
-		}
-		if renewed {
-			g.log.Warn("download links revoked: their secret could not be read")
-		}
+	to, err := g.access(s, p)
+	if err != nil {
+		return nil, err
 	}
 	p.publish = &publishers{}
-	if p.published, p.publish.files, err = g.newPublishers(s, p.spool, p.links, p.images); err != nil {
+	if p.published, p.publish.files, err = g.newPublishers(s, p.spool, to); err != nil {
 		return nil, err
 	}
 	if p.upstreams, err = g.newUpstreams(s); err != nil {
@@ -225,7 +217,6 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if p.drop, err = g.newDropFolders(s, p); err != nil {
 		return nil, err
 	}
-	p.restorer = newRestorer(s.Config, s.cloud, p.spool, p.audit, g.log, g.registry)
 	if err = g.newPublic(s, p); err != nil {
 		return nil, err
 	}
@@ -355,15 +346,13 @@ func (g *Gateway) stop(p *parts) error {
 	}
 	p.stopBackstage()
 	p.servers.shutdown(deadline)
-	if p.fetch != nil {
-		p.fetch.Close()
-	}
+	p.fetch.Close()
 	p.drop.wait()
 	err := p.group.Wait()
 	removeControl(g.settings().DataDir)
 	// The spool is closed however long that takes: it is what must not end in
 	// the middle, and a second signal ends even this without loss.
-	err = errors.Join(err, closeImages(p.images), p.spool.Close())
+	err = errors.Join(err, p.images.close(), p.spool.Close())
 	p.stopAudit()
 	g.log.Info("stopped", "after", time.Since(begun).Round(time.Millisecond))
 	return err

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -49,13 +50,18 @@ func (v *validator) images(raw *rawImages, cfg *Config) Images {
 	return i
 }
 
-// openImages opens the store of images; nil if there are none.
-func openImages(cfg *Config, s *spool.Spool, log *slog.Logger, registry prometheus.Registerer) (*images.Store, error) {
-	if cfg.Images.Address == "" {
-		return nil, nil
-	}
-	return images.Open(context.Background(), filepath.Join(cfg.DataDir, imagesDir), images.Options{
-		MaxSize: cfg.Images.MaxSize,
+// keptImages are the store of images, which is opened when images are first configured and stays open from then on: who is
+// at it while they are taken from the configuration may end.
+type keptImages struct {
+	dir string // data directory
+	o   images.Options
+
+	mu    sync.Mutex
+	store *images.Store // nil before
+}
+
+func newKeptImages(dataDir string, s *spool.Spool, log *slog.Logger, registry prometheus.Registerer) *keptImages {
+	return &keptImages{dir: filepath.Join(dataDir, imagesDir), o: images.Options{
 		Room: func() error {
 			if s.Pressure() >= spool.LevelReject {
 				return images.ErrFull
@@ -63,14 +69,34 @@ func openImages(cfg *Config, s *spool.Spool, log *slog.Logger, registry promethe
 			return nil
 		},
 		Logger: log, Registerer: registry,
-	})
+	}}
 }
 
-func closeImages(s *images.Store) error {
-	if s == nil {
+// of is the store as configured; nil if there is none.
+func (k *keptImages) of(i *Images) (*images.Store, error) {
+	if i.Address == "" {
+		return nil, nil
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.store == nil {
+		k.o.MaxSize = i.MaxSize
+		var err error
+		if k.store, err = images.Open(context.Background(), k.dir, k.o); err != nil {
+			return nil, err
+		}
+	}
+	return k.store, nil
+}
+
+// close closes what is open.
+func (k *keptImages) close() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.store == nil {
 		return nil
 	}
-	return s.Close()
+	return k.store.Close()
 }
 
 // imageRows are images as rows name them.
@@ -96,6 +122,15 @@ func servedImages(s *images.Store) web.Images {
 		return nil
 	}
 	return s
+}
+
+// configured is the store as configured. The error says that there is none.
+func (k *keptImages) configured(i *Images) (*images.Store, error) {
+	store, err := k.of(i)
+	if store == nil && err == nil {
+		err = errNoImages
+	}
+	return store, err
 }
 
 // ImageOperator is what a person may ask of images that are not DICOM.
@@ -138,23 +173,25 @@ var errNoImages = errors.New("no images are kept; set images.address in the conf
 
 // AddImage implements [ImageOperator].
 func (o *operations) AddImage(ctx context.Context, id images.Identifiers, body io.Reader) (StoredImage, error) {
-	if o.images == nil {
-		return StoredImage{}, errNoImages
+	store, err := o.images()
+	if err != nil {
+		return StoredImage{}, err
 	}
-	in, added, err := o.images.Add(ctx, images.Incoming{Source: images.FromCommand, Identifiers: id, Body: body})
+	in, added, err := store.Add(ctx, images.Incoming{Source: images.FromCommand, Identifiers: id, Body: body})
 	return describeImage(&in, added), err
 }
 
 // ListImages implements [ImageOperator].
 func (o *operations) ListImages(ctx context.Context, study string, behind uint64) (list []StoredImage, err error) {
-	if o.images == nil {
-		return nil, errNoImages
+	store, err := o.images()
+	if err != nil {
+		return nil, err
 	}
 	var found []images.Image
 	if study == "" {
-		found, err = o.images.Changes(ctx, behind, maxJobsPage)
+		found, err = store.Changes(ctx, behind, maxJobsPage)
 	} else {
-		found, err = o.images.OfStudy(ctx, study, behind, maxJobsPage)
+		found, err = store.OfStudy(ctx, study, behind, maxJobsPage)
 	}
 	list = make([]StoredImage, len(found))
 	for i := range found {
@@ -165,19 +202,21 @@ func (o *operations) ListImages(ctx context.Context, study string, behind uint64
 
 // WithdrawImage implements [ImageOperator].
 func (o *operations) WithdrawImage(ctx context.Context, id, reason string) error {
-	if o.images == nil {
-		return errNoImages
+	store, err := o.images()
+	if err != nil {
+		return err
 	}
-	_, err := o.images.Withdraw(ctx, id, reason)
+	_, err = store.Withdraw(ctx, id, reason)
 	return err
 }
 
 // VerifyImages implements [ImageOperator].
 func (o *operations) VerifyImages(ctx context.Context) (images.Report, error) {
-	if o.images == nil {
-		return images.Report{}, errNoImages
+	store, err := o.images()
+	if err != nil {
+		return images.Report{}, err
 	}
-	return o.images.Verify(ctx, nil)
+	return store.Verify(ctx, nil)
 }
 
 func (c control) handleImages(mux *http.ServeMux) {

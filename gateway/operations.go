@@ -106,7 +106,7 @@ type VerifyProblem struct {
 // gateway's socket or on a spool opened for the purpose.
 type operations struct {
 	spool  *spool.Spool
-	images *images.Store // nil if there are none
+	images func() (*images.Store, error) // the error says that there is none
 	status func() Status
 	// rebuild publishes everything stored to a database of metadata rows.
 	rebuild func(ctx context.Context, name string, progress func(studies int64)) error

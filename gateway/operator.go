@@ -16,6 +16,7 @@ import (
 	"syscall"
 
 	"dcmgate/dicom"
+	"dcmgate/images"
 	"dcmgate/spool"
 )
 
@@ -94,15 +95,16 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("no gateway answers at %s, and its spool cannot be opened: %w", cfg.DataDir, err)
 	}
-	kept, err := openImages(&cfg, s, nil, nil)
+	kept := newKeptImages(cfg.DataDir, s, nil, nil)
+	store, err := kept.of(&cfg.Images)
 	if err != nil {
 		return nil, nil, errors.Join(err, s.Close())
 	}
 	o := &operations{
-		images: kept,
+		images: func() (*images.Store, error) { return kept.configured(&cfg.Images) },
 		spool:  s, status: func() Status { return offlineStatus(cfg, s) },
 		rebuild: func(ctx context.Context, name string, progress func(int64)) error {
-			return rebuildOffline(ctx, cfg, s, kept, name, progress)
+			return rebuildOffline(ctx, cfg, s, store, name, progress)
 		},
 		restore: func(ctx context.Context, rq RestoreRequest, progress func(int, int)) (RestoreReport, error) {
 			return restoreOffline(ctx, cfg, s, rq, progress)
@@ -113,12 +115,12 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 	cfg.Audit.Syslog.Address = "" // the gateway sends it, once it runs
 	a, err := openAudit(&cfg, nil, nil, nil)
 	if err != nil {
-		return nil, nil, errors.Join(err, closeImages(kept), s.Close())
+		return nil, nil, errors.Join(err, kept.close(), s.Close())
 	}
 	stop := a.write()
 	return a.operator(o), func() error {
 		stop()
-		return errors.Join(closeImages(kept), s.Close())
+		return errors.Join(kept.close(), s.Close())
 	}, nil
 }
 

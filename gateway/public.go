@@ -1,20 +1,12 @@
 package gateway
 
 import (
-	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
 
 	"dcmgate/cloud"
-	"dcmgate/dicom"
-	"dcmgate/restore"
-	"dcmgate/spool"
 	"dcmgate/web"
 )
 
@@ -133,96 +125,4 @@ func (r *Retrieve) load() ([]cloud.Key, error) {
 		keys = append(keys, key)
 	}
 	return keys, nil
-}
-
-// newPublic builds what serves the standard's clients, if there is something to serve.
-func (g *Gateway) newPublic(s *settings, p *parts) error {
-	if !s.servesPublic() {
-		return nil
-	}
-	r := &s.Retrieve
-	rows := s.rows // the same as for the views, which must agree
-	var codes []string
-	for _, code := range []string{s.Institution.PlatformCode, s.Institution.Code} {
-		if code != "" {
-			codes = append(codes, code)
-		}
-	}
-	var linked []string
-	for _, v := range s.Views {
-		if s.Rows.Links {
-			linked = append(linked, v.Name)
-		}
-	}
-	wait := p.newFetch(r)
-	var err error
-	p.web, err = web.New(web.Options{
-		Index:     p.spool,
-		Links:     p.links,
-		Views:     linked,
-		Images:    servedImages(p.images),
-		Uploads:   s.Images.Upload,
-		Fetch:     p.fetchLater(),
-		FetchWait: wait,
-		Describe: func(in *spool.Instance) (hospitalName, modality string) {
-			return rows.InstitutionOf(in.CallingAETitle).Name, rows.ModalityOf([]string{in.Metadata.Text(dicom.TagModality)})
-		},
-		HospitalCodes:   codes,
-		Rule:            r.Signature,
-		Keys:            s.clients,
-		ReplayWindow:    r.ReplayWindow,
-		TimeStampNeeded: r.TimeStampNeeded,
-		LinkLifetime:    r.LinkLifetime,
-		BaseURL:         s.Public.URL,
-		WriteTimeout:    s.Public.WriteTimeout,
-		Limits:          s.Public.Limits,
-		Audit:           p.audit.served,
-		Logger:          g.log,
-		Registerer:      g.registry,
-	})
-	return err
-}
-
-// newFetch makes what fetches studies for clients, if there is somebody to ask, and returns how long one waits for it.
-func (p *parts) newFetch(cfg *Retrieve) (wait time.Duration) {
-	r := p.restoring()
-	sources := restore.Sources{Whole: p.spool.Whole}
-	if w := cfg.UpstreamWait; r.upstreams != nil && w > 0 {
-		sources.In, wait = append(sources.In, r.upstreams), w
-	}
-	if w := cfg.Cloud.Wait; r.cloud != nil && w > 0 {
-		sources.In, wait = append(sources.In, r.cloud), max(wait, w)
-	}
-	if len(sources.In) > 0 {
-		p.fetch = restore.NewBackground(sources)
-	}
-	return wait
-}
-
-// fetchLater is fetch as what serves clients wants it; nil if nobody is asked.
-func (p *parts) fetchLater() func(context.Context, dicom.UID) (later bool, err error) {
-	if p.fetch == nil {
-		return nil
-	}
-	return func(ctx context.Context, study dicom.UID) (bool, error) {
-		err := p.fetch.Fetch(ctx, study)
-		return errors.Is(err, restore.ErrUnderWay) || errors.Is(err, restore.ErrBusy), err
-	}
-}
-
-// newPublicServer makes what serves the public listener, and the listener as it is used. Its answers bound their own time.
-func (g *Gateway) newPublicServer(p *parts, l net.Listener) (*http.Server, net.Listener) {
-	standard, people := p.web.Handler(), p.people.onShared()
-	handler := func(w http.ResponseWriter, r *http.Request) {
-		if g.settings().sharesListener() && !strings.HasPrefix(r.URL.Path, "/Viewer/") && !strings.HasPrefix(r.URL.Path, web.ImagePath) {
-			people.ServeHTTP(w, r)
-			return
-		}
-		standard.ServeHTTP(w, r)
-	}
-	server := newHTTPServer(p.backstage, http.HandlerFunc(handler), g.log)
-	server.WriteTimeout = 0
-	server.Protocols = new(http.Protocols)
-	server.Protocols.SetHTTP1(true) // a connection carries one request at a time, so that limits on connections limit
-	return server, liveTLS{p.web.Limit(l), func() *tls.Config { return g.settings().public }}
 }

@@ -143,6 +143,9 @@ func (t *transition) retain() {
 	if !t.taken.touch("public.tls") {
 		t.new.public = t.old.public
 	}
+	if !t.taken.touch("retrieve.cloud", "institution") {
+		t.new.cloud = t.old.cloud
+	}
 	if !t.taken.touch("http.tls") {
 		t.new.admin = t.old.admin
 	}

@@ -9,8 +9,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"dcmgate/cloud"
 	"dcmgate/dicom"
 	"dcmgate/qr"
@@ -155,8 +153,8 @@ func (p *parts) restoring() *restoring {
 	if len(p.upstreams.clients()) > 0 {
 		r.upstreams = collector{p.receive.queries}
 	}
-	if p.restorer != nil {
-		r.cloud = p.restorer
+	if cloud := p.restorer.Load(); cloud != nil {
+		r.cloud = cloud
 	}
 	return r
 }
@@ -206,7 +204,7 @@ func (c collector) Study(ctx context.Context, study dicom.UID, progress func(res
 }
 
 // newRestorer builds what restores from the cloud; nil without one.
-func newRestorer(cfg Config, client *cloud.Client, s *spool.Spool, a *auditor, log *slog.Logger, registry prometheus.Registerer) *restore.Restorer {
+func newRestorer(cfg *Config, client *cloud.Client, s *spool.Spool, a *auditor, log *slog.Logger, metrics *restore.Metrics) *restore.Restorer {
 	if client == nil {
 		return nil
 	}
@@ -216,7 +214,7 @@ func newRestorer(cfg Config, client *cloud.Client, s *spool.Spool, a *auditor, l
 	}
 	return restore.New(restore.Options{
 		Cloud: client, Store: s, AETitle: cfg.AETitle, Source: u.Hostname(), Parallel: cfg.Retrieve.Cloud.Parallel,
-		Restored: a.restored(cfg.Retrieve.Cloud.URL), Logger: log, Registerer: registry,
+		Restored: a.restored(cfg.Retrieve.Cloud.URL), Logger: log, Metrics: metrics,
 	})
 }
 
@@ -254,7 +252,7 @@ func restoreOffline(ctx context.Context, cfg Config, s *spool.Spool, rq RestoreR
 	}
 	scp := qr.New(qr.Options{Index: s, AETitle: cfg.AETitle})
 	r := &restoring{spool: s, scp: scp, dial: newCallees(&settings{Config: cfg, security: secure}, nil, nil).destination}
-	if cloud := newRestorer(cfg, secure.cloud, s, nil, nil, nil); cloud != nil {
+	if cloud := newRestorer(&cfg, secure.cloud, s, nil, nil, nil); cloud != nil {
 		r.cloud = cloud
 	}
 	return r.run(ctx, rq, progress)

@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"log/slog"
 	"path/filepath"
+	"sync"
 
 	"dcmgate/spool"
 	"dcmgate/views"
@@ -15,11 +17,38 @@ const linksFile = "links.json"
 // openLinks opens what makes links valid; renewed tells that it could not be
 // read, and that links made before are no longer.
 func (c *Config) openLinks() (links *web.LinkState, renewed bool, err error) {
-	links, renewed, err = web.OpenLinks(filepath.Join(c.DataDir, linksFile), c.Retrieve.LinkLifetime)
+	links, renewed, err = web.OpenLinks(filepath.Join(c.DataDir, linksFile))
 	if err == nil && c.Rows.Links {
 		err = links.KeepRevocations()
 	}
 	return links, renewed, err
+}
+
+// keptLinks are what makes links valid, opened when somebody first needs it.
+type keptLinks struct {
+	mu    sync.Mutex
+	state *web.LinkState // nil before
+}
+
+// of is the state; links in rows can be made if the configuration has them.
+func (k *keptLinks) of(cfg *Config, log *slog.Logger) (*web.LinkState, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.state != nil && cfg.Rows.Links {
+		return k.state, k.state.KeepRevocations()
+	}
+	if k.state != nil {
+		return k.state, nil
+	}
+	links, renewed, err := cfg.openLinks()
+	if err != nil {
+		return nil, err
+	}
+	if renewed {
+		log.Warn("download links revoked: their secret could not be read")
+	}
+	k.state = links
+	return links, nil
 }
 
 // rowLinks names instances in the rows of a database by links of interface 203.

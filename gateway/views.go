@@ -14,7 +14,6 @@ import (
 	"dcmgate/metrics"
 	"dcmgate/spool"
 	"dcmgate/views"
-	"dcmgate/web"
 )
 
 // Source reads a database's data source name, which may be in a file, and
@@ -97,18 +96,14 @@ func (l *publishers) list() []*views.Publisher {
 // of has.
 func (t *transition) publishers() error {
 	l := t.parts.publish
-	anew := t.taken.touch("rows", "institution") || t.new.Rows.Links && t.taken.touch("public.url")
+	anew := t.taken.touch("rows", "institution", "images.address") || t.new.Rows.Links && t.taken.touch("public.url")
 	files, err := t.files(l.files)
 	if err != nil {
 		return &keyError{"rows.files", err}
 	}
-	if t.new.Rows.Links {
-		if t.parts.links == nil {
-			return &keyError{"rows.files.links", errors.New("interface 203 is not served since the last start; restart the gateway for this")}
-		}
-		if err := t.parts.links.KeepRevocations(); err != nil {
-			return &keyError{"rows.files.links", err}
-		}
+	to, err := t.access(t.new, t.parts)
+	if err != nil {
+		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,7 +121,7 @@ func (t *transition) publishers() error {
 			stay = append(stay, p)
 			continue
 		}
-		p, err := t.newPublisher(t.new, i, t.parts.spool, files, t.parts.links, t.parts.images)
+		p, err := t.newPublisher(t.new, i, t.parts.spool, files, to)
 		if err != nil {
 			return err
 		}
@@ -159,9 +154,8 @@ func (t *transition) files(before views.Files) (views.Files, error) {
 }
 
 // newPublishers builds what publishes metadata rows, one for each database, and
-// how the cloud gets at instances. links are those of interface 203, nil if it is
-// not served; kept are images that are not DICOM, nil if there are none.
-func (g *Gateway) newPublishers(s *settings, from *spool.Spool, links *web.LinkState, kept *images.Store) ([]*views.Publisher, views.Files, error) {
+// how the cloud gets at instances.
+func (g *Gateway) newPublishers(s *settings, from *spool.Spool, to access) ([]*views.Publisher, views.Files, error) {
 	if len(s.Views) == 0 {
 		return nil, nil, nil
 	}
@@ -171,7 +165,7 @@ func (g *Gateway) newPublishers(s *settings, from *spool.Spool, links *web.LinkS
 	}
 	var list []*views.Publisher
 	for i := range s.Views {
-		p, err := g.newPublisher(s, i, from, files, links, kept)
+		p, err := g.newPublisher(s, i, from, files, to)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -181,13 +175,13 @@ func (g *Gateway) newPublishers(s *settings, from *spool.Spool, links *web.LinkS
 }
 
 // newPublisher builds that of one database.
-func (g *Gateway) newPublisher(s *settings, i int, from *spool.Spool, files views.Files, links *web.LinkState, kept *images.Store) (*views.Publisher, error) {
+func (g *Gateway) newPublisher(s *settings, i int, from *spool.Spool, files views.Files, to access) (*views.Publisher, error) {
 	v := s.Views[i]
 	if s.Rows.Links {
-		files = rowLinks{s.Public.URL, v.Name, links}
+		files = rowLinks{s.Public.URL, v.Name, to.links}
 	}
 	return views.New(views.Options{
-		Name: v.Name, Source: s.sources[i], Spool: from, Settings: s.rows, Files: files, Others: s.Images.others(kept), AsText: v.AsText,
+		Name: v.Name, Source: s.sources[i], Spool: from, Settings: s.rows, Files: files, Others: s.Images.others(to.images), AsText: v.AsText,
 		Logger: g.log, Registerer: g.registry,
 	})
 }
@@ -210,14 +204,14 @@ func rebuildOffline(ctx context.Context, cfg Config, s *spool.Spool, kept *image
 		return errors.Join(errs...)
 	}
 	g := &Gateway{log: slog.New(slog.DiscardHandler), registry: metrics.NewRegistry("")}
-	var links *web.LinkState
+	to := access{images: kept}
 	if cfg.Rows.Links {
 		var err error
-		if links, _, err = cfg.openLinks(); err != nil {
+		if to.links, _, err = cfg.openLinks(); err != nil {
 			return err
 		}
 	}
-	publishers, _, err := g.newPublishers(&settings{Config: cfg, published: rows}, s, links, kept)
+	publishers, _, err := g.newPublishers(&settings{Config: cfg, published: rows}, s, to)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dcmgate/dicom"
+	"dcmgate/internal/peertest"
 	"dcmgate/internal/synth"
 	"dcmgate/spool/segment"
 )
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 		crashChild(dir)
 		return
 	}
-	os.Exit(m.Run())
+	peertest.Main(m)
 }
 
 func crashObject(round, writer, n int) synth.Object {

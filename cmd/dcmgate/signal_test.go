@@ -17,6 +17,7 @@ import (
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/gateway"
+	"dcmgate/internal/peertest"
 	"dcmgate/internal/synth"
 	"dcmgate/pdu"
 )
@@ -28,7 +29,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
-	os.Exit(m.Run())
+	peertest.Main(m)
 }
 
 // startServe runs `dcmgate serve` as a process and returns its DICOM address.

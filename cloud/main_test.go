@@ -1,0 +1,9 @@
+package cloud
+
+import (
+	"testing"
+
+	"dcmgate/internal/peertest"
+)
+
+func TestMain(m *testing.M) { peertest.Main(m) }

@@ -64,7 +64,7 @@ func TestFolderOfImages(t *testing.T) {
 	rejected := func(name, reason string) {
 		t.Helper()
 		file := filepath.Join(dir, "rejected", name)
-		eventually(t, name+" to be moved aside", func() bool { _, err := os.Stat(file + ".reason.txt"); return err == nil })
+		eventually(t, name+" to be moved aside", func() bool { info, err := os.Stat(file + ".reason.txt"); return err == nil && info.Size() > 0 })
 		if text, err := os.ReadFile(file + ".reason.txt"); err != nil || !strings.Contains(string(text), reason) {
 			t.Errorf("%s: %q, %v; want %q", name, text, err, reason)
 		}

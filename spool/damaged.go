@@ -18,9 +18,16 @@ type damageOp struct {
 }
 
 func (o *damageOp) apply(t *tx) error {
+	if err := o.mark(t); err != nil {
+		return err
+	}
 	if o.done != nil {
 		t.onDurable(func() { o.done <- nil })
 	}
+	return nil
+}
+
+func (o *damageOp) mark(t *tx) error {
 	in, err := t.entry(o.id)
 	if err != nil {
 		return skipMissing(err)

@@ -300,3 +300,16 @@ func TestDamagedRecordIsFound(t *testing.T) {
 		t.Errorf("%+v, %v; damaged %v, not %v", r, err, bad.Instance.ID, good.Instance.ID)
 	}
 }
+
+// Who waits for a change sees all of it: also what is counted in memory once it is durable.
+func TestAdjustWaitsForWhatFollowsTheCommit(t *testing.T) {
+	s := openSpool(t, t.TempDir(), small())
+	followed := false
+	err := s.adjust(func(x *tx) error {
+		x.onDurable(func() { time.Sleep(10 * time.Millisecond); followed = true })
+		return nil
+	})
+	if err != nil || !followed {
+		t.Errorf("%v, done %v", err, followed)
+	}
+}

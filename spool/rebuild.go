@@ -215,7 +215,8 @@ type adjustOp struct {
 	done   chan error
 }
 
-// adjust runs a function in the committer and waits until its work is durable, or the index cannot be written.
+// adjust runs a function in the committer and waits until its work is durable, and what it has given to tx.onDurable done, or
+// the index cannot be written.
 func (s *Spool) adjust(fn func(t *tx) error) error {
 	o := &adjustOp{adjust: fn, done: make(chan error, 1)}
 	s.committer.enqueue(o, true)
@@ -223,8 +224,11 @@ func (s *Spool) adjust(fn func(t *tx) error) error {
 }
 
 func (o *adjustOp) apply(t *tx) error {
+	if err := o.adjust(t); err != nil {
+		return err
+	}
 	t.onDurable(func() { o.done <- nil })
-	return o.adjust(t)
+	return nil
 }
 
 func (o *adjustOp) failed(err error) { o.done <- err }

@@ -3,7 +3,6 @@ package commitment
 import (
 	"context"
 	"errors"
-	"net"
 	"reflect"
 	"slices"
 	"sync"
@@ -13,6 +12,7 @@ import (
 
 	"dcmgate/dicom"
 	"dcmgate/dimse"
+	"dcmgate/internal/peertest"
 	"dcmgate/internal/synth"
 	"dcmgate/pdu"
 	"dcmgate/spool"
@@ -71,6 +71,19 @@ type modality struct {
 	at      string
 }
 
+// moves has the modality called at another address from now on.
+func (m *modality) moves(address string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.at = address
+}
+
+func (m *modality) calledAt() string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.at
+}
+
 func (m *modality) take(ctx context.Context, _ *dimse.Request, r *Result) error {
 	if m.answer != nil {
 		select {
@@ -115,7 +128,7 @@ func newSite(t *testing.T, dir string, change func(*KeeperOptions)) *site {
 			}
 			return func(ctx context.Context, p dimse.Proposal) (*dimse.Association, error) {
 				p.CalledAETitle = "CT1"
-				return (&dimse.Dialer{LocalAETitle: "GATE"}).Dial(ctx, s.at, p)
+				return (&dimse.Dialer{LocalAETitle: "GATE"}).Dial(ctx, s.calledAt(), p)
 			}
 		}}
 	if change != nil {
@@ -345,29 +358,12 @@ func TestRepeatedTransactionUID(t *testing.T) {
 
 func TestRetriesUntilThePeerTakesTheResult(t *testing.T) {
 	s := newSite(t, t.TempDir(), nil)
-	up := s.at
-	down, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	down.Close()
-	s.keeper.o.Dial = func(string) Dial {
-		return func(ctx context.Context, p dimse.Proposal) (*dimse.Association, error) {
-			s.mu.Lock()
-			address := s.at
-			s.mu.Unlock()
-			return (&dimse.Dialer{LocalAETitle: "GATE"}).Dial(ctx, address, p)
-		}
-	}
-	s.mu.Lock()
-	s.at = down.Addr().String()
-	s.mu.Unlock()
+	up := s.calledAt()
+	s.moves(peertest.Address(t)) // where nobody listens
 	stored := store(t, s.spool, template.Object(1, 1, 1))
 	s.mustAsk("1.1", false, stored)
 	s.eventually("trouble", func() bool { l := s.keeper.Status(); return len(l) == 1 && l[0].Problem != "" && l[0].Waiting == 1 })
-	s.mu.Lock()
-	s.at = up
-	s.mu.Unlock()
+	s.moves(up)
 	s.reported(1)
 	s.over()
 }
@@ -375,14 +371,14 @@ func TestRetriesUntilThePeerTakesTheResult(t *testing.T) {
 func TestOneRefusedResultDoesNotHoldUpOthers(t *testing.T) {
 	s := newSite(t, t.TempDir(), nil)
 	stored := store(t, s.spool, template.Object(1, 1, 1))
-	s.at = serveOn(t, dimse.Mux{dimse.NEventReportRQ: Reports(func(ctx context.Context, rq *dimse.Request, r *Result) error {
+	s.moves(serveOn(t, dimse.Mux{dimse.NEventReportRQ: Reports(func(ctx context.Context, rq *dimse.Request, r *Result) error {
 		if r.TransactionUID == "1.1" {
 			_ = rq.Association.Abort() // breaks down over it, whenever it comes
 		}
 		return s.take(ctx, rq, r)
 	})}, func(rq *dimse.AssociationRequest) []pdu.RoleSelection {
 		return GrantRoles(rq.RQ.RoleSelections, false, true)
-	})
+	}))
 	for _, uid := range []dicom.UID{"1.1", "1.2", "1.3"} {
 		s.mustAsk(uid, false, stored)
 	}

@@ -87,6 +87,7 @@ func TestADestinationComesAndGoes(t *testing.T) {
 		q.add("b", ctPair, 10, 10)
 		r.until(10*time.Second, "delivered to the new one", func() bool { return b.holds() == 10 })
 		r.until(10*time.Second, "released by the old one", func() bool { return a.opened() == 0 })
+		synctest.Wait() // until what was about it has gone, too
 		if n := q.count(isLeased); n > 0 {
 			t.Errorf("%d leases of a destination that is gone", n)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -360,6 +361,9 @@ func Load(path string) (Config, error) {
 
 func readConfig(path string) ([]byte, error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("configuration: %w; %s, by whom the gateway runs, has to be able to read it: chown 0:%d %s && chmod 0640 %[4]s", err, ownUser(), os.Getegid(), path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w; `dcmgate config example` prints one to start from", err)
 	}

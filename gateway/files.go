@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"reflect"
+	"syscall"
 	"time"
 )
 
@@ -86,7 +87,7 @@ func (f *namedFile) read() (digest string, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("%s is not there; put it there or name another", path)
 	case errors.Is(err, fs.ErrPermission):
-		return "", fmt.Errorf("%s cannot be read: %w; let the user that runs the gateway read it", path, fs.ErrPermission)
+		return "", fmt.Errorf("%s cannot be read by %s: %w; let the user that runs the gateway read it", path, ownUser(), fs.ErrPermission)
 	case err != nil:
 		return "", err
 	case text == "":
@@ -163,8 +164,9 @@ func placeIn(v reflect.Value, path string) (place, bool) {
 
 // CheckFiles reads the files that the configuration names, such as certificates
 // and secrets, as starting a gateway does. Mistakes are *ConfigError values
-// joined, each with the line that names the file. What only the gateway's own
-// user can read, or only systemd hands out, is no mistake but a note.
+// joined, each with the line that names the file. What only systemd hands out
+// is no mistake but a note, and so is what cannot be read unless this process
+// runs by the gateway's own user, the owner of the data folder.
 func (c *Config) CheckFiles() (notes []string, err error) {
 	s, err := loadSettings(*c)
 	var errs []error
@@ -173,13 +175,23 @@ func (c *Config) CheckFiles() (notes []string, err error) {
 	}
 	for _, e := range unjoined(err) {
 		switch {
-		case errors.Is(e, fs.ErrPermission), errors.Is(e, errNoCredentials):
+		case errors.Is(e, fs.ErrPermission) && !c.ownsData(), errors.Is(e, errNoCredentials):
 			notes = append(notes, "not looked at: "+e.Error())
 		default:
 			errs = append(errs, e)
 		}
 	}
 	return notes, joinByLine(errs)
+}
+
+// ownsData tells whether the data folder belongs to the user of this process.
+func (c *Config) ownsData() bool {
+	info, err := os.Stat(c.DataDir)
+	if err != nil {
+		return false
+	}
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Geteuid()
 }
 
 // unjoined are the parts of a joined error.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
+	"os/user"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -239,7 +242,19 @@ func dataDirError(dir string, err error) error {
 		return fmt.Errorf("%w; a service of systemd may write only to its StateDirectory= and to what ReadWritePaths= names. "+
 			"A disk that failed is read-only until it was checked and mounted again: see dmesg, then umount, e2fsck (or fsck), mount", err)
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w; the folder and all in it have to belong to %s, by whom the gateway runs: chown -R %d:%d %s", err, ownUser(), os.Geteuid(), os.Getegid(), dir)
+	}
 	return err
+}
+
+// ownUser is the name of the user that this process runs by, or its number.
+func ownUser() string {
+	id := strconv.Itoa(os.Geteuid())
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return id
 }
 
 // lockWait is how long a starting gateway waits for a spool that somebody else has open: `dcmgate status` or `queue` for

@@ -164,8 +164,11 @@ func (l *ledger) loadMeta(name string, value []byte) error {
 	case name == metaTotals:
 		return l.totals.decode(value)
 	case name == metaFormat:
-		if len(value) != 1 || value[0] == 0 || value[0] > formatVersion {
-			return fmt.Errorf("index has format %x, this program knows %d: rebuild it", value, formatVersion)
+		if len(value) == 1 && value[0] > formatVersion {
+			return fmt.Errorf("index has format %d, of a newer version; this program knows formats up to %d: run the newer version, or make the index anew by this one with verify --rebuild, after which everything stored is delivered again", value[0], formatVersion)
+		}
+		if len(value) != 1 || value[0] == 0 {
+			return fmt.Errorf("index has format %x, this program knows formats up to %d: rebuild it", value, formatVersion)
 		}
 		l.format = value[0]
 	case name == metaHold:

@@ -39,8 +39,7 @@ func newBench() *cobra.Command {
 			"disk, network and processor give to programs that do nothing else, in the same run. It\n" +
 			"starts gateways of its own on loopback and leaves nothing behind. A gateway that is\n" +
 			"running is not touched, but shares the machine and makes the figures worse.",
-		Example: "  dcmgate bench --dir /var/lib\n  dcmgate bench --quick\n  dcmgate bench --sizes 20kB,100MB --associations 1,8 --json",
-		Args:    cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if quick {
 				quicken(cmd, &o, &sizes)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -66,6 +67,14 @@ func newConfigCheck() *cobra.Command {
 func checkConfig(out io.Writer, file string, asJSON bool) error {
 	cfg, err := gateway.Load(file)
 	if err == nil {
+		err = actAsOwner(cfg.DataDir)
+	}
+	if err == nil {
+		if f, err := os.Open(file); err == nil {
+			f.Close()
+		} else {
+			cfg.Notes = append(cfg.Notes, fmt.Sprintf("the owner of %s cannot read this file, so no gateway of his can: chown root:dcmgate %s && chmod 0640 %[2]s, if it is to be used from here", cfg.DataDir, file))
+		}
 		var notes []string
 		notes, err = cfg.CheckFiles()
 		cfg.Notes = append(append(cfg.Notes, notes...), cfg.DropNotes()...)

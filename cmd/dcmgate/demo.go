@@ -16,8 +16,7 @@ func newDemo() *cobra.Command {
 			"associations, and accounts for every instance: received, durable, delivered, byte\n" +
 			"for byte. Then it serves until interrupted.\n\n" +
 			"Exit status: 0 everything arrived intact, 1 something did not.",
-		Example: "  dcmgate demo\n  dcmgate demo --once",
-		Args:    cobra.NoArgs,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Out = cmd.OutOrStdout()
 			o.Terminal = isTerminal(o.Out)

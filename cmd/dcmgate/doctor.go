@@ -27,7 +27,6 @@ func newDoctor() *cobra.Command {
 			"database and cloud of the configuration. With names: these. It changes nothing, and\n" +
 			"sends application entities nothing but a C-ECHO.\n\n" +
 			"Exit status: 0 everything works, 1 something does not, 2 wrong usage or configuration.",
-		Example: "  dcmgate doctor --config dcmgate.yaml\n  dcmgate doctor cloud",
 		ValidArgsFunction: func(cmd *cobra.Command, done []string, _ string) ([]string, cobra.ShellCompDirective) {
 			cfg, err := at.load()
 			if err != nil {

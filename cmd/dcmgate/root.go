@@ -90,6 +90,7 @@ func newRoot(started *bool) *cobra.Command {
 		newConfig(),
 		newVersion(),
 	)
+	withExamples(root)
 	strict(root)
 	return root
 }

@@ -61,6 +61,16 @@ func TestRunbooksLeadToHeadings(t *testing.T) {
 	}
 }
 
+// The Chinese page says of every alert what to do.
+func TestAlertsAreInChineseToo(t *testing.T) {
+	chinese := page(t, "zh/monitoring.md")
+	for _, alert := range regexp.MustCompile(`(?m)^ +- alert: (\S+)$`).FindAllStringSubmatch(deployed(t, rulesFile), -1) {
+		if !strings.Contains(chinese, "`"+alert[1]+"`") {
+			t.Errorf("docs/zh/monitoring.md lacks the alert %s", alert[1])
+		}
+	}
+}
+
 // panel is a dashboard's panel as far as Grafana cannot do without it.
 type panel struct {
 	ID          int `json:"id"`

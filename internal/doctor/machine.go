@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
+	"os/user"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -110,7 +114,49 @@ func (x *examiner) dataFolder(e *Examined) {
 	case disk.Remote:
 		e.add("disk", Warning, disk.Name+" is on another machine: what is durable there, and how fast, is up to that", "prefer a local disk")
 	}
+	x.owners(e, dir, info)
 	x.sync(e, dir)
+}
+
+// ownersLooked bounds how many files the owners are looked at of.
+const ownersLooked = 10000
+
+var errEnough = errors.New("enough")
+
+// owners looks for what root, or who restored a copy, has left in the data
+// folder: the gateway, which runs by the folder's owner, could not open it.
+func (x *examiner) owners(e *Examined, dir string, folder fs.FileInfo) {
+	looked := 0
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return fs.SkipDir // run by somebody else, who sees less; files come and go
+		}
+		if looked++; looked > ownersLooked {
+			return errEnough
+		}
+		if info, err := entry.Info(); err == nil && uidOf(info) != uidOf(folder) {
+			return fmt.Errorf("%s belongs to %s, the folder to %s: the gateway cannot open it", path, userName(uidOf(info)), userName(uidOf(folder)))
+		}
+		return nil
+	})
+	if err != nil && !errors.Is(err, errEnough) {
+		e.problem("disk", err.Error(), fmt.Sprintf("stop the gateway, chown -R %s: %s, and start it", userName(uidOf(folder)), dir))
+	}
+}
+
+func uidOf(info fs.FileInfo) uint32 {
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		return stat.Uid
+	}
+	return 0
+}
+
+func userName(uid uint32) string {
+	id := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(id); err == nil {
+		return u.Username
+	}
+	return id
 }
 
 // sync measures how long a small durable write takes, by a file that is removed.

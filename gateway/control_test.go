@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -261,5 +262,36 @@ func TestDestinationStatusJoinsAllSources(t *testing.T) {
 	}
 	if list[1].Pending != 1 || list[2].Parked != 3 {
 		t.Errorf("counts: %+v", list)
+	}
+}
+
+// The control socket answers as soon as it is there; the gateway is still starting then.
+func TestStatusWhileTheGatewayStarts(t *testing.T) {
+	for range 3 {
+		cfg := configure(t, "institution: {code: 12511000000000000X, name: a}\nviews: [{name: a, dsn: 'sqlite:"+filepath.Join(t.TempDir(), "a.db")+"'}]\n")
+		answered := make(chan error, 1)
+		go func() {
+			for {
+				op, done, err := ConnectRunning(t.Context(), cfg)
+				if isNotRunning(err) {
+					runtime.Gosched()
+					continue
+				}
+				if err == nil {
+					for range 20 {
+						_, e := op.Status(t.Context())
+						err = errors.Join(err, e)
+					}
+					done()
+				}
+				answered <- err
+				return
+			}
+		}()
+		r := run(t, cfg)
+		if err := <-answered; err != nil {
+			t.Error(err)
+		}
+		r.stop(t)
 	}
 }

@@ -307,7 +307,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		return nil
 	})
 	group.Go(func() error { return g.follow(backstage) })
-	p.publish.running = p.publish.start(group, backstage, p.published, nil)
+	p.publish.begin(group, backstage, p.published)
 	group.Go(func() error { return p.keeper.Run(backstage) })
 
 	p.drop.start()

@@ -64,6 +64,13 @@ type publishing struct {
 	ended chan struct{} // closed at the end
 }
 
+// begin runs the publishers that the gateway starts with.
+func (l *publishers) begin(group *errgroup.Group, ctx context.Context, list []*views.Publisher) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.running = l.start(group, ctx, list, nil)
+}
+
 // start runs publishers once others, which may have the same database, have ended.
 func (l *publishers) start(group *errgroup.Group, ctx context.Context, list []*views.Publisher, after []*publishing) (started []*publishing) {
 	for _, p := range list {

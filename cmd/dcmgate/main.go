@@ -17,13 +17,22 @@ import (
 var version = "devel"
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		// The first signal asks for a graceful stop. From then on signals do
 		// what they do to any program, so that a second one ends it at once;
 		// nothing acknowledged is lost by that.
-		<-ctx.Done()
+		<-signals
+		signal.Stop(signals) // before anybody sees that it stops
 		stop()
+		select {
+		case second := <-signals: // it came between the two
+			self, _ := os.FindProcess(os.Getpid()) // never fails
+			_ = self.Signal(second)
+		default:
+		}
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }

@@ -39,9 +39,8 @@ func digestRate(d time.Duration) float64 {
 	block, hash := make([]byte, chunk), sha256.New()
 	_, _ = rand.Read(block) // it never fails
 	n, began := 0, time.Now()
-	for time.Since(began) < d {
+	for ; n == 0 || time.Since(began) < d; n++ {
 		hash.Write(block)
-		n++
 	}
 	return float64(n) * chunk / 1e6 / time.Since(began).Seconds()
 }
@@ -73,7 +72,7 @@ func loopbackRate(ctx context.Context, d time.Duration) (float64, error) {
 		}
 		defer c.Close()
 		block := make([]byte, chunk)
-		for time.Since(began) < d && ctx.Err() == nil {
+		for n := 0; n == 0 || time.Since(began) < d && ctx.Err() == nil; n++ {
 			if _, err := c.Write(block); err != nil {
 				return err
 			}
@@ -126,10 +125,13 @@ func (r *run) disk(ctx context.Context, size int64, writers int) (Rate, error) {
 	return rate(int(written.Load()), size, time.Since(began)), nil
 }
 
-// budget returns a function that says whether one more data set of a size is to be begun: for the time of a measurement,
-// and up to its bytes.
+// budget returns a function that says whether one more data set of a size is to be begun: one, and more for the time of a
+// measurement and up to its bytes.
 func (r *run) budget(size int64) func() bool {
 	var begun atomic.Int64
 	end := time.Now().Add(r.o.Duration)
-	return func() bool { return begun.Add(1)*size <= maxBytes && time.Now().Before(end) }
+	return func() bool {
+		n := begun.Add(1)
+		return n == 1 || n*size <= maxBytes && time.Now().Before(end)
+	}
 }

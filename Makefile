@@ -4,7 +4,7 @@ GO ?= go
 BIN := bin/dcmgate
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_BUILD := -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
-# How long each fuzz target runs in `make fuzz`; continuous integration sets half a minute.
+# How long each fuzz target runs in `make fuzz`; continuous integration sets another time.
 FUZZTIME ?= 10s
 
 .PHONY: help build demo test test-deps check suite race e2e fuzz bench peers-bench cross image deb deb-test clean

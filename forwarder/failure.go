@@ -75,13 +75,14 @@ type class struct {
 
 // classNoContext and the following belong to no table of the standard.
 var (
-	classNoContext   = class{Action: actPark, Code: "no-context", Words: "the destination accepts no presentation context for this SOP class and transfer syntax", Advice: "have it accept them, or drop the job"}
-	classNotProposed = class{Action: actPark, Code: "not-proposed", Words: "transfer_syntaxes of the destination does not include the one in which the instance is stored", Advice: "add it there and retry, or drop the job"}
-	classConversion  = class{Action: actPark, Code: "conversion", Words: "the destination does not take the instance as it is stored, and it cannot be converted", Advice: "have it accept the stored transfer syntax and retry, or drop the job"}
-	classDamaged     = class{Action: actPark, Code: "damaged", Words: "the stored bytes are damaged", Advice: "send it again from the modality"}
-	classGone        = class{Action: actPark, Code: "local-read", Words: "the stored instance is not there any more", Advice: "send it again from the modality, or drop the job"}
-	classRead        = class{Action: actRetry, Limited: true, Code: "local-read", Words: "the stored instance cannot be read", Advice: "see to the disk; once parked, send it again from the modality"}
-	classShortage    = class{Action: actRetry, Code: "local-shortage", Words: "the gateway could not open the stored instance just now", Advice: "if this lasts, see to the gateway's own limits and disk"}
+	classNoContext    = class{Action: actPark, Code: "no-context", Words: "the destination accepts no presentation context for this SOP class and transfer syntax", Advice: "have it accept them, or drop the job"}
+	classOtherVersion = class{Action: actPark, Code: "other-version", Words: "the destination already has an instance of this UID, and it is not this one, which is a later version", Advice: "have the other one deleted there and retry, or drop the job"}
+	classNotProposed  = class{Action: actPark, Code: "not-proposed", Words: "transfer_syntaxes of the destination does not include the one in which the instance is stored", Advice: "add it there and retry, or drop the job"}
+	classConversion   = class{Action: actPark, Code: "conversion", Words: "the destination does not take the instance as it is stored, and it cannot be converted", Advice: "have it accept the stored transfer syntax and retry, or drop the job"}
+	classDamaged      = class{Action: actPark, Code: "damaged", Words: "the stored bytes are damaged", Advice: "send it again from the modality"}
+	classGone         = class{Action: actPark, Code: "local-read", Words: "the stored instance is not there any more", Advice: "send it again from the modality, or drop the job"}
+	classRead         = class{Action: actRetry, Limited: true, Code: "local-read", Words: "the stored instance cannot be read", Advice: "see to the disk; once parked, send it again from the modality"}
+	classShortage     = class{Action: actRetry, Code: "local-shortage", Words: "the gateway could not open the stored instance just now", Advice: "if this lasts, see to the gateway's own limits and disk"}
 )
 
 // localRow classifies the errors that a predicate matches.

@@ -18,7 +18,9 @@ type Job struct {
 	Size     int64 // of the data set in bytes, negative if unknown
 	Urgency  int   // higher goes first
 	Attempts int   // counted so far
-	Received time.Time
+	// NewVersion says that another instance of the same UIDs was there before.
+	NewVersion bool
+	Received   time.Time
 }
 
 // Verdict is what is to become of a leased job.

@@ -32,7 +32,11 @@ func (w *worker) settle(e *entry, o transfer.Outcome) {
 
 func (w *worker) settleAnswer(now time.Time, e *entry, status dimse.Status) {
 	w.answered++
-	f := w.met(classifyStatus(uint16(status)))
+	f := classifyStatus(uint16(status))
+	if e.NewVersion && status == dimse.StatusDuplicateSOPInstance {
+		f = failure{class: classOtherVersion, Detail: f.Detail}
+	}
+	f = w.met(f)
 	if f.Scope == scopeInstance {
 		w.works()
 	}

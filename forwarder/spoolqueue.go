@@ -36,10 +36,11 @@ func (q spoolQueue) Claim(destination string, limit int) ([]Job, error) {
 				SOPClassUID:       c.Instance.SOPClassUID,
 				TransferSyntaxUID: c.Instance.TransferSyntaxUID,
 			},
-			Size:     c.Instance.Size,
-			Urgency:  urgencies[c.Priority],
-			Attempts: c.Attempts,
-			Received: c.Instance.Received,
+			Size:       c.Instance.Size,
+			Urgency:    urgencies[c.Priority],
+			Attempts:   c.Attempts,
+			Received:   c.Instance.Received,
+			NewVersion: c.Instance.Flags&spool.FlagNewVersion != 0,
 		}
 	}
 	return jobs, nil

@@ -9,7 +9,8 @@ import (
 )
 
 // Claim leases up to limit jobs of a destination, highest priority first, then oldest instance. Jobs whose NotBefore
-// has come take part by priority and age like fresh ones. Every job returned must be given to Complete. Claim costs in
+// has come take part by priority and age like fresh ones. A version of an instance waits for those that came before it.
+// Every job returned must be given to Complete. Claim costs in
 // proportion to limit, whatever the backlog. No jobs is no error.
 func (s *Spool) Claim(destination string, limit int) ([]Job, error) {
 	if s.closed.Load() {
@@ -20,16 +21,22 @@ func (s *Spool) Claim(destination string, limit int) ([]Job, error) {
 	}
 	q := s.queue(destination)
 	jobs := make([]Job, 0, min(limit, windowSize))
-	for len(jobs) < limit {
+	for deferred := 0; len(jobs) < limit; {
+		if deferred >= deferredAtMost {
+			q.wake()
+			return jobs, nil
+		}
 		leases, err := q.claim(limit - len(jobs))
 		if len(leases) == 0 {
 			s.rearmTimer()
 			return jobs, err
 		}
+		before := len(jobs)
 		if jobs, err = s.jobsOf(q, leases, jobs); err != nil {
 			s.releaseAll(q, jobs)
 			return nil, err
 		}
+		deferred += len(leases) - (len(jobs) - before)
 	}
 	return jobs, nil
 }
@@ -40,35 +47,68 @@ func (s *Spool) releaseAll(q *queue, jobs []Job) {
 	}
 }
 
-// jobsOf turns leases into jobs. A lease whose job is no longer pending is dropped; if the index cannot be read, those
-// that were not turned are handed back.
+// jobsOf turns leases into jobs. A lease whose job is no longer pending is dropped, and one that has to wait for an older
+// version put off; if the index cannot be read, those that were not turned are handed back.
 func (s *Spool) jobsOf(q *queue, leases []*lease, jobs []Job) ([]Job, error) {
-	var txn *badger.Txn
+	view := lazyView{s: s}
+	defer view.discard()
 	for i, l := range leases {
-		if l.in != nil {
-			r := newJobRecord(jobEntry{class: l.slot.class}, l.in.Received)
-			jobs = append(jobs, activeJob(&r, l.in, q.name))
-			continue
-		}
-		if txn == nil {
-			txn = s.db.NewTransaction(false)
-			defer txn.Discard()
-		}
-		in, r, ok, err := s.jobIn(txn, l.slot.id, q.name, JobPending)
+		j, ok, err := s.jobOf(q, l, &view)
 		if err != nil {
 			for _, rest := range leases[i:] {
 				q.release(rest.slot.id)
 			}
 			return jobs, err
 		}
-		if !ok {
-			q.settled(l.slot.id)
-			continue
+		if ok {
+			jobs = append(jobs, j)
 		}
-		q.identify(l, in)
-		jobs = append(jobs, activeJob(&r, in, q.name))
 	}
 	return jobs, nil
+}
+
+// lazyView is a transaction that reads the index once somebody needs it: most jobs that are claimed soon need nothing.
+type lazyView struct {
+	s *Spool
+	t *badger.Txn
+}
+
+func (v *lazyView) txn() *badger.Txn {
+	if v.t == nil {
+		v.t = v.s.db.NewTransaction(false)
+	}
+	return v.t
+}
+
+func (v *lazyView) discard() {
+	if v.t != nil {
+		v.t.Discard()
+	}
+}
+
+// jobOf turns one lease; ok is false if there is no job to be had of it, and the lease has been seen to.
+func (s *Spool) jobOf(q *queue, l *lease, view *lazyView) (j Job, ok bool, err error) {
+	in, r := l.in, jobRecord{}
+	if in != nil {
+		r = newJobRecord(jobEntry{class: l.slot.class}, in.Received)
+	} else if in, r, ok, err = s.jobIn(view.txn(), l.slot.id, q.name, JobPending); err != nil || !ok {
+		if err == nil {
+			q.settled(l.slot.id)
+		}
+		return Job{}, false, err
+	}
+	q.identify(l, in)
+	if in.Flags&(FlagNewVersion|FlagRestored) != 0 {
+		until, waits, err := s.preceded(in, q.name)
+		if err != nil {
+			return Job{}, false, err
+		}
+		if waits {
+			s.putOff(q, in, until)
+			return Job{}, false, nil
+		}
+	}
+	return activeJob(&r, in, q.name), true, nil
 }
 
 func activeJob(r *jobRecord, in *Instance, destination string) Job {
@@ -233,6 +273,8 @@ func (o *outcomeOp) record(old jobRecord, at time.Time) jobRecord {
 	case ResultPark:
 		now.state = JobParked
 		now.attempts++
+	case resultPutOff:
+		now.due = max(unixMilli(o.outcome.At), 1)
 	default:
 		now.attempts++
 		now.due = max(unixMilli(o.outcome.At), 0)

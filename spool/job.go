@@ -95,6 +95,7 @@ const (
 	ResultPark
 	ResultRelease
 	ResultAwait
+	resultPutOff // not an attempt
 )
 
 // Outcome is the end of an attempt. Make it with Delivered, Await, Retry, Park or Release.

@@ -142,6 +142,9 @@ func (m *instruments) indexed(took time.Duration, operations int) {
 }
 
 func (m *instruments) completed(destination string, r Result) {
+	if r == resultPutOff {
+		return
+	}
 	name := map[Result]string{ResultDelivered: "delivered", ResultRetry: "retry", ResultPark: "parked", ResultAwait: "delivered"}[r]
 	m.outcomes.WithLabelValues(destination, name).Inc()
 }

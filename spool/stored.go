@@ -63,11 +63,8 @@ func (o *storedOp) replaceRestored(t *tx, k identity) error {
 		return nil
 	}
 	old, err := t.entry(o.in.restores)
-	if err == ErrNotFound {
-		return nil
-	}
 	if err != nil {
-		return err
+		return skipMissing(err)
 	}
 	if old.State != InstanceEvicted {
 		return o.s.discard(t, old, k)

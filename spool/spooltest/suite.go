@@ -187,6 +187,10 @@ func tellsDuplicates(s *suite) {
 		s.Error("the first version is not what it was")
 	}
 	s.wantCounts("a", spool.JobCounts{Pending: 2})
+	// What came later is not sent before what came first.
+	if jobs := s.claim("a", 10); len(jobs) != 1 || jobs[0].Instance.ID != first.Instance.ID {
+		s.Errorf("claimed %v, want the first version alone", jobs)
+	}
 }
 
 func storesOneOfMany(s *suite) {

@@ -14,9 +14,13 @@ const (
 
 // answer is the identifier of a match (PS3.4 C.4.1.1.3.2): what was asked for, of what is supported, with zero length
 // where there is no value.
-func (e *entity) answer() *Identifier {
+// whole is false if the bound of data sets to look into is reached, so that values are missing: unlike with a key that has
+// to match, that does not end the query.
+func (e *entity) answer() (id *Identifier, whole bool) {
 	q := e.search.query
-	id := &Identifier{Attributes: make([]Attribute, 0, len(q.asked)+2)}
+	e.search.answering, e.search.short = true, false
+	defer func() { e.search.answering = false }()
+	id = &Identifier{Attributes: make([]Attribute, 0, len(q.asked)+2)}
 	for _, a := range q.asked {
 		switch {
 		case a.VR == "SQ":
@@ -30,7 +34,7 @@ func (e *entity) answer() *Identifier {
 		Attribute{Tag: tagRetrieveAETitle, VR: "AE", Values: e.values(tagRetrieveAETitle)})
 	slices.SortFunc(id.Attributes, func(a, b Attribute) int { return int(int64(a.Tag) - int64(b.Tag)) })
 	id.CharacterSet = answerCharset(q.charset, id)
-	return id
+	return id, !e.search.short
 }
 
 // answerCharset chooses what a caller can read: what it asks in if that has all characters, else UTF-8.

@@ -32,12 +32,11 @@ type Collected struct {
 // somebody who has not asked over an association. It shares moves with retrievals, and their bounds. progress, which may be
 // nil, is called after arrivals. The error is that of ctx, or that too much is under way.
 func (s *SCP) Collect(ctx context.Context, study dicom.UID, progress func(Collected)) (Collected, error) {
-	select {
-	case s.retrievals <- struct{}{}:
-		defer func() { <-s.retrievals }()
-	default:
+	end, ok := s.retrievals.take("")
+	if !ok {
 		return Collected{}, errors.New("too many retrievals at once; try again")
 	}
+	defer end()
 	begun := time.Now()
 	q, level, err := studyRetrieval(study)
 	if err != nil {

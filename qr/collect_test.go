@@ -47,7 +47,7 @@ func TestCollect(t *testing.T) {
 			got.Reason != row.want.Reason || got.Shortfall != row.want.Shortfall {
 			t.Errorf("%s: got %+v, want %+v", row.name, got, row.want)
 		}
-		if scp.gatherings.many.Load() != 0 || len(scp.retrievals) != 0 {
+		if scp.gatherings.many.Load() != 0 || scp.retrievals.underWay() != 0 {
 			t.Errorf("%s: still watching", row.name)
 		}
 	}
@@ -77,8 +77,8 @@ func TestCollectNothing(t *testing.T) {
 	if _, err := scp.Collect(ctx, "7.1", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	for range cap(scp.retrievals) {
-		scp.retrievals <- struct{}{}
+	for range maxRetrievalsPerCaller {
+		scp.retrievals.take("")
 	}
 	if _, err := scp.Collect(t.Context(), "7.1", nil); err == nil {
 		t.Error("more than may be under way")

@@ -38,6 +38,10 @@ func (s *search) readHeader(in *spool.Instance) []dicom.DataElement {
 	if s.err != nil {
 		return nil
 	}
+	if s.headers >= s.maxHeaders && s.answering {
+		s.short = true
+		return nil
+	}
 	if s.headers++; s.headers > s.maxHeaders {
 		s.err = &refusal{status: dimse.StatusOutOfResources, comment: fmt.Sprintf("looks into more than %d instances; narrow the query", s.maxHeaders)}
 		return nil

@@ -273,11 +273,28 @@ func TestRefusedMoves(t *testing.T) {
 		t.Errorf("index that cannot be read: %+v", w.final())
 	}
 	scp := movingSCP(index, &sink{})
-	for range maxRetrievals {
-		scp.retrievals <- struct{}{}
+	var ends []func()
+	for range maxRetrievalsPerCaller {
+		end, _ := scp.retrievals.take("WS1")
+		ends = append(ends, end)
 	}
-	if w = moved(t, scp, Caller{}, StudyRootMove, study, &responses{}, nil); w.final().Status != dimse.StatusUnableToPerformSubOps {
-		t.Errorf("too many: %+v", w.final())
+	if w = moved(t, scp, Caller{AETitle: "WS1"}, StudyRootMove, study, &responses{}, nil); w.final().Status != dimse.StatusUnableToPerformSubOps {
+		t.Errorf("too many of one caller: %+v", w.final())
+	}
+	if w = moved(t, scp, Caller{AETitle: "WS2"}, StudyRootMove, study, &responses{}, nil); w.final().Status != dimse.StatusSuccess {
+		t.Errorf("another caller: %+v", w.final())
+	}
+	for range maxRetrievals - maxRetrievalsPerCaller {
+		scp.retrievals.take("WS3")
+	}
+	if w = moved(t, scp, Caller{AETitle: "WS2"}, StudyRootMove, study, &responses{}, nil); w.final().Status != dimse.StatusUnableToPerformSubOps {
+		t.Errorf("too many of all: %+v", w.final())
+	}
+	for _, end := range ends {
+		end()
+	}
+	if w = moved(t, scp, Caller{AETitle: "WS1"}, StudyRootMove, study, &responses{}, nil); w.final().Status != dimse.StatusSuccess || scp.retrievals.underWay() != maxRetrievalsPerCaller {
+		t.Errorf("after they have ended: %+v", w.final())
 	}
 }
 

@@ -47,9 +47,12 @@ func (e *entity) regions() [][]Attribute {
 				s.regions = append(s.regions, item)
 			}
 		}
-		if s.err != nil || len(known) == maxItems {
+		if s.err != nil || s.short || len(known) == maxItems {
 			break
 		}
+	}
+	if s.short { // a part of them would pass for all; the next answer for the study has to say so, too
+		s.regionsOf, s.regions = "", nil
 	}
 	return s.regions
 }

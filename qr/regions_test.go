@@ -157,6 +157,34 @@ func TestLookingForRegionsIsBounded(t *testing.T) {
 	}
 }
 
+// A key that only asks does not end a query that looks into too many instances: from there on the matches lack its value,
+// and say so (PS3.4 C.4.1.1.4). A study whose regions are known in part only is answered without any.
+func TestAnswersBeyondTheBoundAreWarnedOf(t *testing.T) {
+	m, _ := modelOf(dimse.CFindRQ, StudyRootFind)
+	id := &Identifier{Attributes: []Attribute{attr(t, "QueryRetrieveLevel", "SERIES"), attr(t, "AnatomicRegionsInStudyCodeSequence", "")}}
+	slices.SortFunc(id.Attributes, func(a, b Attribute) int { return int(int64(a.Tag) - int64(b.Tag)) })
+	q, err := newQuery(m, id, extensions{relational: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Studies 4, 3, 2 of two series and 1, the last first, have 1, 1, 3 and 4 instances.
+	for most, want := range map[int]string{9: "4:true 3:true 2:true 2:true 1:true ", 8: "4:true 3:true 2:true 2:true 1:false ", 4: "4:true 3:true 2:false 2:false 1:false "} {
+		sought := &search{query: q, ctx: t.Context(), index: regional(t), patients: map[string]bool{}, counted: map[string]patientSize{}, maxHeaders: most}
+		got := ""
+		sought.yield = func(e *entity) bool {
+			id, whole := e.answer()
+			got += fmt.Sprintf("%s:%v ", e.study.StudyInstanceUID, whole)
+			if n := len(id.Find(tagAnatomicRegionsInStudyCodeSequence).Items); !whole && n != 0 {
+				t.Errorf("%d: study %s has %d regions", most, e.study.StudyInstanceUID, n)
+			}
+			return true
+		}
+		if err := sought.run(); err != nil || got != want {
+			t.Errorf("%d: %q, want %q; %v", most, got, want, err)
+		}
+	}
+}
+
 // PS3.4 C.6.1.1.5.1: whatever is stored is stored in one encoding, so that there are no alternates to list or to match.
 func TestAlternateRepresentation(t *testing.T) {
 	scp := newSCP(t, regional(t))

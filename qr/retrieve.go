@@ -15,7 +15,6 @@ import (
 )
 
 const (
-	maxRetrievals   = 32                     // under way at once, of all callers
 	pendingInterval = 4 * time.Second        // the longest a caller hears nothing, but for what is being sent to it meanwhile
 	pendingPause    = 100 * time.Millisecond // between two pending responses, so that telling costs little of the doing
 	cancelPatience  = 75 * time.Millisecond  // for sub-operations to end when the retrieval is cancelled
@@ -109,12 +108,11 @@ func (m *retrieve) prepare(rq *dimse.Request, o *retrieveOutcome) (*retrieval, e
 
 // perform counts and sends, and tells the caller how far it is.
 func (m *retrieve) perform(ctx context.Context, w dimse.ResponseWriter, rq *dimse.Request, r *retrieval, o *retrieveOutcome) error {
-	select {
-	case m.retrievals <- struct{}{}:
-		defer func() { <-m.retrievals }()
-	default:
+	end, ok := m.retrievals.take(m.caller.AETitle)
+	if !ok {
 		return &refusal{status: dimse.StatusUnableToPerformSubOps, comment: "too many retrievals at once; try again"}
 	}
+	defer end()
 	ctx, stop := cancelable(ctx, rq.Cancelled)
 	defer stop()
 	r.tally = newTally(m.metrics.suboperations[m.operation])

@@ -53,6 +53,8 @@ type search struct {
 
 	headers    int // stored data sets that were read
 	maxHeaders int
+	answering  bool // an answer is being made: what it lacks ends nothing
+	short      bool // it lacks what no further data set could be read for
 }
 
 // matches yields what a query finds at its level, one by one: at the level of images each instance, which is what a

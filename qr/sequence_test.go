@@ -73,7 +73,8 @@ func TestOtherPatientIDsSequence(t *testing.T) {
 			if n++; err != nil {
 				t.Fatal(err)
 			}
-			if a := e.answer().Find(tagOtherPatientIDsSequence); row.matches == 1 && (len(a.Items) != 2 || len(a.Items[0]) != 1 || a.Items[1][0].Values[0] != "X2") {
+			id, _ := e.answer()
+			if a := id.Find(tagOtherPatientIDsSequence); row.matches == 1 && (len(a.Items) != 2 || len(a.Items[0]) != 1 || a.Items[1][0].Values[0] != "X2") {
 				t.Errorf("%v: answer %+v", row.items, a)
 			}
 		}

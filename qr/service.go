@@ -41,7 +41,7 @@ type SCP struct {
 	terms   atomic.Pointer[terms]
 	metrics *instruments
 
-	retrievals chan struct{} // those under way
+	retrievals turns // of those under way
 	gatherings gatherings
 	held       holdings
 }
@@ -54,7 +54,7 @@ func New(o Options) *SCP {
 	if o.Audit == nil {
 		o.Audit = nobody{}
 	}
-	s := &SCP{o: o, metrics: newInstruments(o.Registerer), retrievals: make(chan struct{}, maxRetrievals)}
+	s := &SCP{o: o, metrics: newInstruments(o.Registerer)}
 	s.Use(o.AETitle, o.Upstreams, nil)
 	return s
 }
@@ -170,12 +170,13 @@ func (f *find) answer(ctx context.Context, w dimse.ResponseWriter, rq *dimse.Req
 	aeTitle := f.terms.Load().aeTitle
 	for e, err := range q.matches(ctx, f.o.Index, aeTitle) {
 		var id *Identifier
+		whole := false
 		if err == nil {
-			id = e.answer()
+			id, whole = e.answer()
 			err = e.search.err
 		}
 		if err == nil {
-			err = give(id, q.partly)
+			err = give(id, q.partly || !whole)
 		}
 		if err != nil {
 			f.refuse(o, err)

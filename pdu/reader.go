@@ -118,10 +118,6 @@ func NewReader(src io.Reader, size int, l Limits) *Reader {
 	return &Reader{src: src, limits: l, size: size, buf: make([]byte, min(size, firstSize))}
 }
 
-// SetMaxPDataLength replaces the limit of that name. An acceptor learns what it
-// offers only after it has read the request.
-func (r *Reader) SetMaxPDataLength(offered uint32) { r.limits.MaxPDataLength = offered }
-
 // Buffered returns how many bytes have been read from the stream and not yet
 // consumed. Not 0 while waiting for Next means that a PDU has begun.
 func (r *Reader) Buffered() int { return r.w - r.r }

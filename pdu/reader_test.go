@@ -296,20 +296,6 @@ func TestLargeAssociate(t *testing.T) {
 	}
 }
 
-func TestSetMaxPDataLength(t *testing.T) {
-	r := NewReader(bytes.NewReader(wire(pdata(pdv(1, 3, "ab")), pdata(pdv(1, 3, "abc")))), 0, Limits{})
-	r.SetMaxPDataLength(8)
-	if _, err := r.Next(); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Skip(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := r.Next(); !isFormat(err, fieldLength, 2) {
-		t.Errorf("got %v", err)
-	}
-}
-
 // TestReaderGrows: the buffer has its full size only for data sets that need it.
 func TestReaderGrows(t *testing.T) {
 	for name, row := range map[string]struct {

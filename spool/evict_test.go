@@ -314,11 +314,6 @@ func TestPressure(t *testing.T) {
 			t.Errorf("%d per mille free: %v, want %v", step.part, l, step.want)
 		}
 	}
-	select {
-	case <-s.PressureChanged():
-	default:
-		t.Error("no signal")
-	}
 	set(100)
 	obj := tpl.Object(2, 1, 1)
 	if _, err := s.Begin(incoming(obj)); !errors.Is(err, ErrFull) {

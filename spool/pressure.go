@@ -55,7 +55,6 @@ const (
 // could free. The present room does not count that: where senders are faster than eviction it is what gets short.
 type pressure struct {
 	limits    atomic.Pointer[Limits]
-	changed   chan struct{}
 	level     atomic.Int32
 	short     atomic.Bool  // the present room is: look at it more often
 	behind    atomic.Bool  // the present room is used up, and eviction can make more
@@ -67,7 +66,7 @@ type pressure struct {
 }
 
 func newPressure(o Options) *pressure {
-	p := &pressure{changed: make(chan struct{}, 1)}
+	p := &pressure{}
 	p.limits.Store(&Limits{Quota: o.Quota, MinFree: o.MinFree, Retention: o.Retention, KeepUnrouted: o.KeepUnrouted})
 	return p
 }
@@ -84,9 +83,6 @@ func (s *Spool) SetMaxWriters(n int) { s.payloads.SetMaxLanes(n) }
 
 // Pressure tells the level of back-pressure.
 func (s *Spool) Pressure() Level { return s.pressure.current(s) }
-
-// PressureChanged is signalled when the level may have changed. It is for one reader.
-func (s *Spool) PressureChanged() <-chan struct{} { return s.pressure.changed }
 
 // current evaluates if the last evaluation is old.
 func (p *pressure) current(s *Spool) Level {
@@ -183,10 +179,6 @@ func (p *pressure) evaluate(s *Spool) {
 	if level != before {
 		p.level.Store(int32(level))
 		s.log.Warn("pressure changed", "from", before.String(), "to", level.String(), "room_bytes", r.present, "evictable_bytes", r.evictable)
-		select {
-		case p.changed <- struct{}{}:
-		default:
-		}
 	}
 }
 

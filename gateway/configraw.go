@@ -287,6 +287,7 @@ type rawFiles struct {
 type rawImages struct {
 	stanza
 	Address value `yaml:"address"`
+	Export  value `yaml:"export"`
 	MaxSize value `yaml:"max_size" default:"64MiB"`
 	Upload  value `yaml:"upload" default:"false"`
 }

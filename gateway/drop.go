@@ -111,7 +111,7 @@ func (v *validator) dropPlace(raw *rawDropFolder, d *DropFolder, before []DropFo
 			}
 		}
 	}
-	for _, own := range []struct{ key, path string }{{"data_dir", cfg.DataDir}, {"rows.files.export", cfg.Rows.Export}} {
+	for _, own := range []struct{ key, path string }{{"data_dir", cfg.DataDir}, {"rows.files.export", cfg.Rows.Export}, {"images.export", cfg.Images.Export}} {
 		if absolute, err := filepath.Abs(own.path); own.path != "" && err == nil && overlap(d.Folder, absolute) {
 			v.fail(raw.Folder.at, "%s and %s (%s) are within each other; the folder needs a place of its own", d.Folder, own.key, own.path)
 		}

@@ -197,7 +197,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 		return nil, err
 	}
 	p.publish = &publishers{}
-	if p.published, p.publish.files, err = g.newPublishers(s, p.spool, to); err != nil {
+	if p.published, p.publish.offered, err = g.newPublishers(s, p.spool, to); err != nil {
 		return nil, err
 	}
 	if p.upstreams, err = g.newUpstreams(s); err != nil {

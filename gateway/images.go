@@ -26,28 +26,53 @@ import (
 // imagesDir is the folder of images that are not DICOM in the data directory.
 const imagesDir = "images"
 
-// maxImageAddress is what FilePath, of 64 characters (4.2.5), leaves beside the path and name of an image.
-const maxImageAddress = 64 - len(web.ImagePath) - 22 - len(".jpg")
+// maxFolderAddress is what FilePath, of 64 characters (4.2.5), leaves beside the name of an image, and maxImageAddress what
+// it leaves beside its path here, too.
+const (
+	maxFolderAddress = 64 - len("/") - 22 - len(".jpg")
+	maxImageAddress  = 64 - len(web.ImagePath) - 22 - len(".jpg")
+)
 
 // Images configures what is kept of images that are not DICOM.
 type Images struct {
 	Address string // what FilePath begins with, without a slash at the end; "": there are none
+	Export  string // folder that files are copied to, which Address is of; "": they are served at the public listener
 	MaxSize int64  // bytes of a file
 	Upload  bool   // by clients of interface 203
 }
 
 func (v *validator) images(raw *rawImages, cfg *Config) Images {
-	i := Images{Address: parsed(v, raw.Address, parseBaseURL), MaxSize: v.size(raw.MaxSize, 1<<10, 4<<30), Upload: v.truth(raw.Upload)}
+	i := Images{Address: parsed(v, raw.Address, parseFolderURL), Export: v.text(raw.Export, 900), MaxSize: v.size(raw.MaxSize, 1<<10, 4<<30), Upload: v.truth(raw.Upload)}
 	switch {
+	case i.Address == "" && i.Export != "":
+		v.fail(raw.Export.at, "images.address is needed, too: the address of the folder, such as ftp://10.0.0.9/scope")
 	case i.Address == "":
 	case i.Upload && cfg.Retrieve.Signature == cloud.RuleNone:
 		v.fail(raw.Upload.at, "without signatures anybody could add images; set retrieve.signature to md5 or aes")
+	case i.Export != "":
+		v.exportedImages(raw, cfg, i)
+	case strings.HasPrefix(i.Address, "ftp:"):
+		v.fail(raw.Address.at, "this gateway is no FTP server; set images.export to a folder that one shares")
 	case len(i.Address) > maxImageAddress:
 		v.fail(raw.Address.at, "has %d characters; the standard's 64 of FilePath leave room for %d", len(i.Address), maxImageAddress)
 	case !cfg.servesPublic():
 		v.fail(raw.Address.at, "images are served where interface 203 is: set public.listen and retrieve.clients")
 	}
 	return i
+}
+
+// exportedImages checks what is copied to a folder.
+func (v *validator) exportedImages(raw *rawImages, cfg *Config, i Images) {
+	switch {
+	case !filepath.IsAbs(i.Export):
+		v.fail(raw.Export.at, "%q is not an absolute path", i.Export)
+	case filepath.Clean(i.Export) == filepath.Clean(cfg.Rows.Export):
+		v.fail(raw.Export.at, "is rows.files.export, too; each needs a folder of its own")
+	case len(i.Address) > maxFolderAddress:
+		v.fail(raw.Address.at, "has %d characters; the standard's 64 of FilePath leave room for %d", len(i.Address), maxFolderAddress)
+	case i.Upload && !cfg.servesPublic():
+		v.fail(raw.Upload.at, "images are uploaded where interface 203 is: set public.listen and retrieve.clients")
+	}
 }
 
 // keptImages are the store of images, which is opened when images are first configured and stays open from then on: who is
@@ -99,21 +124,15 @@ func (k *keptImages) close() error {
 	return k.store.Close()
 }
 
-// imageRows are images as rows name them.
-type imageRows struct {
-	*images.Store
-	address string
-}
-
-// Address implements [views.Others].
-func (r imageRows) Address(in *images.Image) string { return r.address + web.ImagePath + in.Name() }
-
 // others are what V_DocImage_F is made of; nil if there are none.
-func (i Images) others(s *images.Store) views.Others {
-	if s == nil {
-		return nil
+func (i Images) others(kept *images.Store, s *spool.Spool) (views.Others, error) {
+	switch {
+	case kept == nil:
+		return nil, nil
+	case i.Export != "":
+		return views.NewImageExporter(kept, s, i.Export, i.Address)
 	}
-	return imageRows{s, i.Address}
+	return views.ServedImages{ImageSource: kept, Prefix: i.Address + web.ImagePath}, nil
 }
 
 // served are what the public listener serves; nil if there are none.

@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,12 +42,17 @@ func (v *validator) publicTLS(raw *rawPublicTLS) PublicTLS {
 }
 
 // parseBaseURL takes the beginning of addresses as clients see them.
-func parseBaseURL(s string) (string, error) {
+func parseBaseURL(s string) (string, error) { return parseURL(s, "http", "https") }
+
+// parseFolderURL is parseBaseURL for a folder that an FTP server may share.
+func parseFolderURL(s string) (string, error) { return parseURL(s, "http", "https", "ftp") }
+
+func parseURL(s string, schemes ...string) (string, error) {
 	if s == "" {
 		return "", nil
 	}
 	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || len(s) > maxPublicURL {
+	if err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || len(s) > maxPublicURL {
 		return "", fmt.Errorf("%q is not the beginning of an address, such as https://images.example.org", s)
 	}
 	for len(s) > 0 && s[len(s)-1] == '/' {

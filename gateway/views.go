@@ -54,7 +54,13 @@ func (r *Rows) settings(in Institution) (*views.Settings, error) {
 type publishers struct {
 	mu      sync.Mutex
 	running []*publishing
-	files   views.Files // nil if the cloud gets at instances by C-MOVE
+	offered offered
+}
+
+// offered is how the cloud gets at files.
+type offered struct {
+	files  views.Files  // nil if it gets at instances by C-MOVE
+	others views.Others // images that are not DICOM; nil if there are none
 }
 
 // publishing is a publisher that runs until it is stopped.
@@ -103,12 +109,12 @@ func (l *publishers) list() []*views.Publisher {
 // of has.
 func (t *transition) publishers() error {
 	l := t.parts.publish
-	anew := t.taken.touch("rows", "institution", "images.address") || t.new.Rows.Links && t.taken.touch("public.url")
-	files, err := t.files(l.files)
-	if err != nil {
-		return &keyError{"rows.files", err}
-	}
+	anew := t.taken.touch("rows", "institution", "images.address", "images.export") || t.new.Rows.Links && t.taken.touch("public.url")
 	to, err := t.access(t.new, t.parts)
+	if err != nil {
+		return err
+	}
+	files, err := t.offered(l.offered, to)
 	if err != nil {
 		return err
 	}
@@ -141,14 +147,25 @@ func (t *transition) publishers() error {
 		for _, p := range former {
 			p.stop()
 		}
-		l.files = files
+		l.offered = files
 		l.running = append(stay, l.start(t.parts.group, t.parts.backstage, fresh, former)...)
 	})
 	return nil
 }
 
-// files is how the cloud gets at instances from now on. The folder that is
-// exported to is not made ready again while the publishers of before use it.
+// offered is how the cloud gets at files from now on.
+func (t *transition) offered(before offered, to access) (now offered, err error) {
+	if now.files, err = t.files(before.files); err != nil {
+		return now, &keyError{"rows.files", err}
+	}
+	if now.others, err = t.others(before.others, to.images); err != nil {
+		return now, &keyError{"images.export", err}
+	}
+	return now, nil
+}
+
+// files is how the cloud gets at instances. The folder that is exported to is not
+// made ready again while the publishers of before use it.
 func (t *transition) files(before views.Files) (views.Files, error) {
 	exporter, exports := before.(*views.Exporter)
 	switch {
@@ -160,21 +177,34 @@ func (t *transition) files(before views.Files) (views.Files, error) {
 	return t.new.Rows.files(t.parts.spool)
 }
 
+// others is the same of images that are not DICOM.
+func (t *transition) others(before views.Others, kept *images.Store) (views.Others, error) {
+	exporter, exports := before.(*views.ImageExporter)
+	switch {
+	case before != nil && !t.taken.touch("images.address", "images.export"):
+		return before, nil
+	case exports && kept != nil && !t.taken.touch("images.export"):
+		return exporter.Renamed(t.new.Images.Address), nil
+	}
+	return t.new.Images.others(kept, t.parts.spool)
+}
+
 // newPublishers builds what publishes metadata rows, one for each database, and
-// how the cloud gets at instances.
-func (g *Gateway) newPublishers(s *settings, from *spool.Spool, to access) ([]*views.Publisher, views.Files, error) {
+// how the cloud gets at files.
+func (g *Gateway) newPublishers(s *settings, from *spool.Spool, to access) (list []*views.Publisher, files offered, err error) {
 	if len(s.Views) == 0 {
-		return nil, nil, nil
+		return nil, files, nil
 	}
-	files, err := s.Rows.files(from)
-	if err != nil {
-		return nil, nil, err
+	if files.files, err = s.Rows.files(from); err != nil {
+		return nil, files, err
 	}
-	var list []*views.Publisher
+	if files.others, err = s.Images.others(to.images, from); err != nil {
+		return nil, files, err
+	}
 	for i := range s.Views {
 		p, err := g.newPublisher(s, i, from, files, to)
 		if err != nil {
-			return nil, nil, err
+			return nil, files, err
 		}
 		list = append(list, p)
 	}
@@ -182,13 +212,13 @@ func (g *Gateway) newPublishers(s *settings, from *spool.Spool, to access) ([]*v
 }
 
 // newPublisher builds that of one database.
-func (g *Gateway) newPublisher(s *settings, i int, from *spool.Spool, files views.Files, to access) (*views.Publisher, error) {
+func (g *Gateway) newPublisher(s *settings, i int, from *spool.Spool, files offered, to access) (*views.Publisher, error) {
 	v := s.Views[i]
 	if s.Rows.Links {
-		files = rowLinks{s.Public.URL, v.Name, to.links}
+		files.files = rowLinks{s.Public.URL, v.Name, to.links}
 	}
 	return views.New(views.Options{
-		Name: v.Name, Source: s.sources[i], Spool: from, Settings: s.rows, Files: files, Others: s.Images.others(to.images), AsText: v.AsText,
+		Name: v.Name, Source: s.sources[i], Spool: from, Settings: s.rows, Files: files.files, Others: files.others, AsText: v.AsText,
 		Logger: g.log, Registerer: g.registry,
 	})
 }

@@ -51,7 +51,7 @@ func TestInitMakesAccountsThatMayDoNothingElse(t *testing.T) {
 			store(t, s, image(1, 1, 1))
 			kept := openOthers(t)
 			addOther(t, kept, 1, dcmimages.Identifiers{AccessionNumber: "A", StudyInstanceUID: "1.2", PatID: "P"})
-			p, _ := runPublisher(t, Options{Source: publisher, Spool: s, Others: kept, Settings: settings(), Files: Address("/i/{id}")})
+			p, _ := runPublisher(t, Options{Source: publisher, Spool: s, Others: served(kept), Settings: settings(), Files: Address("/i/{id}")})
 			caughtUp(t, s, p)
 			othersCaughtUp(t, kept, p)
 			readerMayReadTheViewsOnly(t, d, o.Reader)

@@ -1,6 +1,7 @@
 package views
 
 import (
+	"errors"
 	"fmt"
 
 	"dcmgate/spool"
@@ -42,4 +43,32 @@ func (w *writer) absent(t *table, keys []string) (int, error) {
 	rows = lastOfEach(rows)
 	there, err := w.known(t, rows)
 	return len(rows) - len(there), err
+}
+
+// sweep takes away the files of the instances that were evicted last: a process that ended between the transaction that said
+// so and their removal, or a removal that failed, has left some.
+func (s *session) sweep() error {
+	if s.o.Files == nil {
+		return nil
+	}
+	changes, err := s.o.Spool.Changes(s.state.sequence-min(s.state.sequence, batchChanges), batchChanges)
+	if errors.Is(err, spool.ErrChangesPruned) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, c := range changes {
+		if c.Kind != spool.ChangeEvicted || c.Sequence > s.state.sequence {
+			continue // or its row still names the file
+		}
+		in, err := s.o.Spool.Instance(c.ID)
+		if err == nil && in.State != spool.InstanceStored {
+			err = s.o.Files.Remove(&in)
+		}
+		if err != nil && !errors.Is(err, spool.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,6 +136,58 @@ func TestExportFollowsEviction(t *testing.T) {
 	}
 }
 
+// A file whose instance is evicted goes, also if the process ends, or the folder fails, once its row says so.
+func TestFilesOfEvictedInstancesAreSwept(t *testing.T) {
+	dir, root, now := t.TempDir(), t.TempDir(), time.Now()
+	open := func(retention time.Duration) *spool.Spool {
+		s, err := spool.Open(dir, spool.Options{SegmentSize: 16 << 20, AllocateStep: 1 << 20, ReserveBytes: -1, MinFree: -1,
+			Retention: retention, Now: func() time.Time { return now }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	s := open(0)
+	in := store(t, s, image(1, 1, 1)).Instance
+	source := sqliteFile(t)
+	files, err := NewExporter(s, root, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Source: source, Spool: s, Settings: settings(), Files: files, Now: func() time.Time { return now }}
+	p, stop := runPublisher(t, o)
+	caughtUp(t, s, p)
+	stop()
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	now = now.Add(48 * time.Hour)
+	s = open(time.Hour)
+	defer s.Close()
+	peertest.Eventually(t, 10*time.Second, "it is evicted", func() bool { return s.Stats().Evicted == 1 })
+	o.Spool, o.Files = s, forgetful{files}
+	p, stop = runPublisher(t, o)
+	caughtUp(t, s, p)
+	stop()
+	file := filepath.Join(root, place(&in))
+	if rows := exported(t, source, "V_DocImage"); rows[0][24] != "evicted" || len(must(os.ReadFile(file))) == 0 {
+		t.Fatalf("%v", rows)
+	}
+	o.Files = files
+	p, stop = runPublisher(t, o)
+	defer stop()
+	caughtUp(t, s, p)
+	if _, err := os.Stat(file); err == nil {
+		t.Error("the file is still there")
+	}
+}
+
+// forgetful removes nothing, as a process that ends before it does.
+type forgetful struct{ *Exporter }
+
+func (forgetful) Remove(*spool.Instance) error { return nil }
+
 func must(data []byte, err error) []byte {
 	if err != nil {
 		panic(err)
@@ -146,10 +199,7 @@ func TestAddressesOfFiles(t *testing.T) {
 	for prefix, want := range map[string]string{
 		"": "/srv/share/a/b.dcm", `\\10.0.0.2\images`: `\\10.0.0.2\images\a\b.dcm`, "https://h/i/": "https://h/i/a/b.dcm", "ftp://h": "ftp://h/a/b.dcm",
 	} {
-		e := &Exporter{root: "/srv/share", prefix: prefix}
-		if prefix == "" {
-			e.prefix = e.root
-		}
+		e := (&Exporter{folder: newFolder(nil, "/srv/share", "")}).Renamed(prefix)
 		if got := e.address("a/b.dcm"); got != want {
 			t.Errorf("%q: %s, want %s", prefix, got, want)
 		}
@@ -189,6 +239,33 @@ func TestRowsWaitForTheirFiles(t *testing.T) {
 	}
 }
 
+// Publishers share a folder: who finds it being synced for another one waits until that is done.
+func TestSyncOfSharedFolder(t *testing.T) {
+	f := newFolder(nil, t.TempDir(), "")
+	begun, end := make(chan struct{}), make(chan struct{})
+	var synced atomic.Bool
+	f.syncing = func() error {
+		close(begun)
+		<-end
+		synced.Store(true)
+		return nil
+	}
+	var both sync.WaitGroup
+	both.Go(func() {
+		if err := f.Sync(); err != nil {
+			t.Error(err)
+		}
+	})
+	<-begun
+	both.Go(func() {
+		if err := f.Sync(); err != nil || !synced.Load() {
+			t.Errorf("returned before the folder was synced: %v", err)
+		}
+	})
+	time.AfterFunc(20*time.Millisecond, func() { close(end) })
+	both.Wait()
+}
+
 // storing is a spool in which somebody stores until it was asked so often.
 type storing struct {
 	*spool.Spool
@@ -204,8 +281,7 @@ func (s *storing) Quiet() time.Duration {
 
 func TestExportRestsWhileOthersStore(t *testing.T) {
 	busy := &storing{left: 5}
-	e := &Exporter{spool: busy}
-	in := &spool.Instance{Received: time.Now()}
+	e, in := newFolder(busy, "", ""), time.Now()
 	if err := e.rest(t.Context(), in, time.Hour); err != nil || busy.left != -1 {
 		t.Errorf("a gap between writers ends a rest: %v, asked %d times", err, 5-busy.left)
 	}

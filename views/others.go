@@ -6,20 +6,43 @@ import (
 	dcmimages "dcmgate/images"
 )
 
-// Others are images that are not DICOM; see [images.Store].
+// Others are images that are not DICOM, as they are published. It is used by several publishers at once.
 type Others interface {
-	// ID tells the numbers of one store from those of another.
-	ID() string
-	LastSequence() uint64
-	// Changes lists the images that changed behind a number, each as it is now, in the order of their last changes.
-	Changes(ctx context.Context, behind uint64, limit int) ([]dcmimages.Image, error)
+	ImageSource
 	// Address is where the file of an image is found, an http, https or ftp address.
 	Address(in *dcmimages.Image) string
+	// Ready makes the file be there, if it is not. What it did may be lost until Sync. An error is one that may pass.
+	Ready(ctx context.Context, in *dcmimages.Image) (FileState, error)
+	// Sync makes durable what Ready has done.
+	Sync() error
+	// Remove takes the file away; one that is not there is none.
+	Remove(in *dcmimages.Image) error
 }
 
-// OtherRow makes the row of V_DocImage_F for an image. Of one that was withdrawn everything stays, so that it can be
-// told which it was; FileState says it.
-func (s *Settings) OtherRow(in *dcmimages.Image, address string) Row {
+// ServedImages are images whose files a server gives out, this gateway's own: nothing is copied. Prefix begins their
+// addresses.
+type ServedImages struct {
+	ImageSource
+	Prefix string
+}
+
+// Address implements [Others].
+func (s ServedImages) Address(in *dcmimages.Image) string { return s.Prefix + in.Name() }
+
+// Ready implements [Others].
+func (ServedImages) Ready(context.Context, *dcmimages.Image) (FileState, error) {
+	return FileReady, nil
+}
+
+// Sync implements [Others].
+func (ServedImages) Sync() error { return nil }
+
+// Remove implements [Others].
+func (ServedImages) Remove(*dcmimages.Image) error { return nil }
+
+// OtherRow makes the row of V_DocImage_F for an image. Of one that was withdrawn, or cannot be read, everything stays, so
+// that it can be told which it is; FileState says it.
+func (s *Settings) OtherRow(in *dcmimages.Image, address string, state FileState) Row {
 	values := map[string]any{
 		"AccessionNumber":  text(in.AccessionNumber),
 		"StudyInstanceUID": text(in.StudyInstanceUID),
@@ -28,15 +51,12 @@ func (s *Settings) OtherRow(in *dcmimages.Image, address string) Row {
 		"FileType":         int64(1), // fixed (4.2.5)
 		"ModifyTime":       in.Changed.In(s.location()).Format(dateTimeForm),
 	}
-	r := Row{Values: make([]any, len(DocImageF.Columns)), Key: rowKey("image", in.ID), State: FileReady, Complete: true, Received: in.Received}
+	r := Row{Values: make([]any, len(DocImageF.Columns)), Key: rowKey("image", in.ID), State: state, Complete: state == FileReady, Received: in.Received}
 	for i, c := range DocImageF.Columns {
 		r.Values[i] = values[c.Name]
 		if r.Values[i] == nil {
 			r.Gaps, r.Lacking = append(r.Gaps, c.Name+" missing"), true
 		}
-	}
-	if in.Withdrawn {
-		r.State, r.Complete = FileWithdrawn, false
 	}
 	return r
 }
@@ -66,13 +86,29 @@ func (s *session) publishOthers(ctx context.Context) (more bool, err error) {
 	}
 	rows := make([]Row, len(list))
 	for i := range list {
-		rows[i] = s.o.Settings.OtherRow(&list[i], s.o.Others.Address(&list[i]))
+		state, err := s.placeOther(ctx, &list[i])
+		if err != nil {
+			return false, err
+		}
+		rows[i] = s.o.Settings.OtherRow(&list[i], s.o.Others.Address(&list[i]), state)
+	}
+	if err := s.o.Others.Sync(); err != nil {
+		return false, err
 	}
 	err = s.update(ctx, func(w *writer) error {
 		w.state.otherStore, w.state.otherSequence = s.o.Others.ID(), list[len(list)-1].Sequence
 		return w.put(others, rows, s.o.Settings.Hold)
 	})
 	return len(list) == batchChanges, err
+}
+
+// placeOther sees to the file of an image before its row is written: there if it is to be shown, and gone if it is not,
+// even if the database that says so cannot be written.
+func (s *session) placeOther(ctx context.Context, in *dcmimages.Image) (FileState, error) {
+	if in.Withdrawn {
+		return FileWithdrawn, s.o.Others.Remove(in)
+	}
+	return s.o.Others.Ready(ctx, in)
 }
 
 // rebuildOthers publishes all images that are not DICOM again.

@@ -155,6 +155,9 @@ func (p *Publisher) serve(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.sweep(); err != nil {
+		return err
+	}
 	watching, end := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
 	if d != sqliteDialect { // which has no accounts

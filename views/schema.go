@@ -30,7 +30,7 @@ var extra = []Column{
 var fileState = Column{Name: "FileState", Type: "string", Length: 16, Note: "ready; evicted: the bytes were given up after delivery; missing: the instance cannot be read"}
 
 // otherState is the same of V_DocImage_F.
-var otherState = Column{Name: "FileState", Type: "string", Length: 16, Note: "ready; withdrawn: the image is not to be shown any more, and FilePath leads nowhere"}
+var otherState = Column{Name: "FileState", Type: "string", Length: 16, Note: "ready; withdrawn: the image is not to be shown any more, and FilePath leads nowhere; missing: it cannot be read"}
 
 // internal columns of the tables are in no view.
 var internal = []Column{

@@ -47,6 +47,7 @@ func TestServers(t *testing.T) {
 				{"columns", columnsAreTheStandards},
 				{"values", valuesComeThrough},
 				{"others", othersComeAndGo},
+				{"pollers of others", otherPollersMissNothing},
 				{"outage", outagesLoseNothing},
 				{"pollers", pollersMissNothing},
 			} {

@@ -1,0 +1,197 @@
+package views
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// incoming is the folder under an export's root in which files are written before they are moved to their places.
+const incoming = ".incoming"
+
+// Permissions of what is exported: the group may read, so that the process that shares the folder can be let in.
+const (
+	exportFile   = 0o640
+	exportFolder = 0o750
+)
+
+// Copying writes each byte a second time, which takes the disk and the page cache from those who store. While somebody does,
+// an export rests exportRest times as long as a copy took, until what is copied has waited for exportPatience: then it rests
+// no longer than it works. A gap of exportGap between two writers ends a rest.
+const (
+	exportRest     = 9
+	exportPatience = 2 * time.Minute
+	exportGap      = 3 * time.Millisecond
+)
+
+// Quieter tells for how long nobody has been storing; 0 while somebody is. [spool.Spool] is one.
+type Quieter interface{ Quiet() time.Duration }
+
+// folder is one that somebody else shares, with files that are seen whole or not at all.
+type folder struct {
+	quieter Quieter
+	root    string
+	prefix  string // of addresses, in place of the root
+	dirty   atomic.Bool
+	mu      sync.Mutex   // held while it is synced: who comes second relies on what the first has done
+	syncing func() error // syncs the root's file system
+}
+
+// openFolder makes the folder if it is not there and throws away what an earlier run left half written.
+func openFolder(q Quieter, root, prefix string) (*folder, error) {
+	if err := os.MkdirAll(filepath.Join(root, incoming), exportFolder); err != nil {
+		return nil, fmt.Errorf("export: %w", err)
+	}
+	left, err := filepath.Glob(filepath.Join(root, incoming, "*"))
+	if err != nil {
+		return nil, err
+	}
+	for _, path := range left {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("export: %w", err)
+		}
+	}
+	return newFolder(q, root, prefix), nil
+}
+
+func newFolder(q Quieter, root, prefix string) *folder {
+	s := &folder{quieter: q, root: root, prefix: prefix}
+	s.syncing = s.syncRoot
+	s.dirty.Store(true) // what is found there may have been put a moment ago
+	return s
+}
+
+// address is where others find the file of a place.
+func (f *folder) address(place string) string {
+	path := strings.TrimRight(f.prefix, `/\`) + "/" + place
+	if strings.HasPrefix(path, `\\`) {
+		path = strings.ReplaceAll(path, "/", `\`)
+	}
+	return path
+}
+
+// has tells whether a file of this size is at a place: one that is there is whole.
+func (f *folder) has(place string, size int64) (bool, error) {
+	info, err := os.Stat(filepath.Join(f.root, place))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, fmt.Errorf("export: %w", err)
+	}
+	return err == nil && info.Size() == size, nil
+}
+
+// put writes a file, unless it is there; what it is of was received at a time. Afterwards it lets those who store go first.
+func (f *folder) put(ctx context.Context, place string, size int64, received time.Time, write func(io.Writer) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if there, err := f.has(place, size); err != nil || there {
+		return err
+	}
+	began := time.Now()
+	if err := f.write(filepath.Join(f.root, place), write); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	f.dirty.Store(true)
+	return f.rest(ctx, received, time.Since(began))
+}
+
+func (f *folder) write(to string, write func(io.Writer) error) (err error) {
+	half, err := os.CreateTemp(filepath.Join(f.root, incoming), "*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, half.Close(), os.Remove(half.Name()))
+		}
+	}()
+	if err := write(half); err != nil {
+		return err
+	}
+	if err := half.Chmod(exportFile); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(to), exportFolder); err != nil {
+		return err
+	}
+	if err := os.Rename(half.Name(), to); err != nil {
+		return err
+	}
+	return half.Close()
+}
+
+// restAfter is how long to rest after a copy that took so long of what has waited.
+func restAfter(took, waited time.Duration) time.Duration {
+	if waited < exportPatience {
+		return exportRest * took
+	}
+	return took
+}
+
+// rest lets those who store go first, after a copy that took so long.
+func (f *folder) rest(ctx context.Context, received time.Time, took time.Duration) error {
+	end := time.NewTimer(restAfter(took, time.Since(received)))
+	defer end.Stop()
+	look := time.NewTicker(exportGap / 3)
+	defer look.Stop()
+	for f.quieter.Quiet() < exportGap {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-end.C:
+			return nil
+		case <-look.C:
+		}
+	}
+	return nil
+}
+
+// Sync makes durable what was put: one sync of the file system for all files of a batch.
+func (f *folder) Sync() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.dirty.Swap(false) {
+		return nil
+	}
+	if err := f.syncing(); err != nil {
+		f.dirty.Store(true)
+		return fmt.Errorf("export: %w", err)
+	}
+	return nil
+}
+
+func (f *folder) syncRoot() error {
+	root, err := os.Open(f.root)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Syncfs(int(root.Fd())), root.Close())
+}
+
+// remove takes a file away, and the folders that become empty, so many levels up.
+func (f *folder) remove(place string, levels int) error {
+	path := filepath.Join(f.root, place)
+	if err := os.Remove(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		return fmt.Errorf("export: %w", err)
+	}
+	for range levels {
+		path = filepath.Dir(path)
+		if os.Remove(path) != nil { // others are in it
+			break
+		}
+	}
+	return nil
+}

@@ -41,6 +41,10 @@ func TestExportedImagesFollowTheConfiguration(t *testing.T) {
 		if last, err = operator.AddImage(t.Context(), images.Identifiers{AccessionNumber: "A1", StudyInstanceUID: "1.2.3", PatID: "P"}, &b); err != nil {
 			t.Fatal(err)
 		}
+		peertest.Eventually(t, 20*time.Second, "its row is there", func() bool { // else it is exported again to the next folder
+			l := g.parts().publish.list()
+			return len(l) == 1 && l[0].Status().OtherRows == int64(i+1)
+		})
 		for folder, want := range step.there {
 			files(t, folder, want)
 		}

@@ -61,26 +61,26 @@ func (s *Settings) OtherRow(in *dcmimages.Image, address string, state FileState
 	return r
 }
 
-// othersBehind is how many changes of images that are not DICOM are to be published.
-func (s *session) othersBehind() uint64 {
+// othersBehind is how many changes of images that are not DICOM are to be published, and behind which number they are.
+func (s *session) othersBehind() (n, from uint64) {
 	if s.o.Others == nil {
-		return 0
+		return 0, 0
 	}
 	last := s.o.Others.LastSequence()
 	if s.state.otherStore != s.o.Others.ID() || s.state.otherSequence > last {
-		return last // another store, or an older copy of this one: from the begin
+		return last, 0 // another store, or an older copy of this one: from the begin
 	}
-	return last - s.state.otherSequence
+	return last - s.state.otherSequence, s.state.otherSequence
 }
 
 // publishOthers publishes the next changes of images that are not DICOM; more tells that there are further ones. A row that
 // is as it should be keeps its number, so to begin anew changes nothing that is right.
 func (s *session) publishOthers(ctx context.Context) (more bool, err error) {
-	behind := s.othersBehind()
+	behind, from := s.othersBehind()
 	if behind == 0 {
 		return false, nil
 	}
-	list, err := s.o.Others.Changes(ctx, s.o.Others.LastSequence()-behind, batchChanges)
+	list, err := s.o.Others.Changes(ctx, from, batchChanges)
 	if err != nil || len(list) == 0 {
 		return false, err
 	}

@@ -12,6 +12,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -198,6 +199,38 @@ func TestImagesThatCannotBeExported(t *testing.T) {
 		if found, _ := filepath.Glob(filepath.Join(root, "*.png")); len(found) != 0 {
 			t.Errorf("the folder has %v", found)
 		}
+	}
+}
+
+// growing are images of which another one comes whenever somebody has asked how many there are.
+type growing struct {
+	Others
+	grow func()
+}
+
+func (g growing) LastSequence() uint64 {
+	n := g.Others.LastSequence()
+	g.grow()
+	return n
+}
+
+// No image that comes while others are being published is passed over.
+func TestImagesThatComeMeanwhileAreNotMissed(t *testing.T) {
+	const images = 20
+	source, s, kept := sqliteFile(t), openSpool(t, spool.Options{}), openOthers(t)
+	var mu sync.Mutex
+	n := 0
+	p, _ := runPublisher(t, Options{Source: source, Spool: s, Settings: settings(), Others: growing{served(kept), func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if n < images {
+			n++
+			addOther(t, kept, n, dcmimages.Identifiers{AccessionNumber: "A", StudyInstanceUID: fmt.Sprintf("1.%d", n), PatID: "P"})
+		}
+	}}})
+	peertest.Eventually(t, 30*time.Second, "the last image is published", func() bool { return p.Status().others == images })
+	if rows := exported(t, source, "V_DocImage_F"); len(rows) != images {
+		t.Errorf("%d rows, want %d", len(rows), images)
 	}
 }
 

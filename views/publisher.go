@@ -250,7 +250,7 @@ func (s *session) wait(ctx context.Context, d time.Duration) error {
 			return err
 		case <-timer.C:
 		}
-		if s.o.Spool.LastSequence() > s.state.sequence || s.othersBehind() > 0 || !s.o.Now().Before(s.nextQuiet) {
+		if behind, _ := s.othersBehind(); behind > 0 || s.o.Spool.LastSequence() > s.state.sequence || !s.o.Now().Before(s.nextQuiet) {
 			return nil
 		}
 	}

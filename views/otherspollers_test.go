@@ -55,6 +55,7 @@ func otherPollersMissNothing(t *testing.T, source *Source, d *peertest.Database)
 		t.Fatal(err)
 	}
 	defer db.Close()
+	addOther(t, kept, 99, dcmimages.Identifiers{AccessionNumber: "A", StudyInstanceUID: "1.78", PatID: "P"}) // shows that the store is another one
 	othersCaughtUp(t, kept, p)
 	start := p.Status().OtherRows
 

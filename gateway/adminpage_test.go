@@ -33,7 +33,7 @@ func busyStatus(now time.Time) Status {
 		Commitments:  []CommitmentStatus{{Peer: "CT1", Waiting: 2, Oldest: now.Add(-5 * time.Hour), LastError: "refused"}},
 		Incidents: []Incident{
 			{Kind: IncidentDelivery, Subject: "backup", What: "no-context: the destination takes no JPEG 2000; have it accepted there, then dcmgate queue retry", Count: 4, At: now.Add(-time.Hour)},
-			{Kind: IncidentRejected, Subject: "CT9 10.0.0.9", What: "calling AE title CT9 is not in peers; 10.0.0.9 may be added under peers:", Count: 7, At: now.Add(-3 * time.Minute)},
+			{Kind: IncidentRejected, Subject: "CT9 10.0.0.9", What: "calling AE title CT9 is not in peers; to admit it, add there: - {ae_title: CT9, from: [10.0.0.9]}", Count: 7, At: now.Add(-3 * time.Minute)},
 		},
 		Notes: []string{"dicom.accept: any lets everybody in"},
 	}

@@ -113,7 +113,7 @@ func (a *admission) stranger(calling string, c caller, unfit *refusal) *refusal 
 		return unfit
 	}
 	return &refusal{dimse.RejectCallingAETitle(fmt.Sprintf(
-		"calling AE title %s is not in peers; %s may be added under peers:", pdu.Printable(calling), c.from)), refusedUnknown}
+		"calling AE title %[1]s is not in peers; to admit it, add there: - {ae_title: %[1]s, from: [%[2]s]}", pdu.Printable(calling), c.from)), refusedUnknown}
 }
 
 // congested turns senders away for the time being while the spool has no room

@@ -37,7 +37,7 @@ func TestAdmission(t *testing.T) {
 		{"padded", known, "CT1             ", "ANY", "10.0.0.5", 0, ""},
 		{"leading space and NUL", known, " CT1\x00", "ANY", "10.0.0.5", 0, ""},
 		{"unknown", known, "CT9", "DCMGATE", "10.0.0.5", pdu.RejectUserCallingAETitleNotRecognized,
-			"calling AE title CT9 is not in peers; 10.0.0.5 may be added under peers:"},
+			"calling AE title CT9 is not in peers; to admit it, add there: - {ae_title: CT9, from: [10.0.0.5]}"},
 		{"case", known, "ct1", "DCMGATE", "10.0.0.5", pdu.RejectUserCallingAETitleNotRecognized,
 			"calling AE title ct1 differs from CT1 under peers only in case; correct it there or at 10.0.0.5"},
 		{"space", known, "MR2", "DCMGATE", "10.0.0.5", pdu.RejectUserCallingAETitleNotRecognized,

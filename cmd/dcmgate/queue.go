@@ -37,13 +37,21 @@ type selection struct {
 	sop    string
 }
 
-func (s *selection) flags(cmd *cobra.Command) {
+func (s *selection) flags(cmd *cobra.Command, at *where) {
 	f := cmd.Flags()
 	f.StringVarP(&s.filter.Destination, "destination", "d", "", "only jobs for this destination")
 	f.StringVar(&s.filter.State, "state", "", "only jobs in this state: "+strings.Join(gateway.JobStates(), ", "))
 	f.StringVar(&s.study, "study", "", "only jobs of the study with this `UID`")
 	f.StringVar(&s.sop, "instance", "", "only jobs of the instance with this SOP Instance `UID`")
 	f.StringVar(&s.filter.Code, "code", "", "only jobs whose last failure is of this class")
+	_ = cmd.RegisterFlagCompletionFunc("destination", func(*cobra.Command, []string, string) (names []string, _ cobra.ShellCompDirective) {
+		if cfg, err := at.load(); err == nil {
+			for _, d := range cfg.Destinations {
+				names = append(names, d.Name)
+			}
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
 	_ = cmd.RegisterFlagCompletionFunc("state", cobra.FixedCompletions(gateway.JobStates(), cobra.ShellCompDirectiveNoFileComp))
 }
 
@@ -82,7 +90,7 @@ func newQueueList() *cobra.Command {
 		},
 	}
 	at.flags(cmd)
-	sel.flags(cmd)
+	sel.flags(cmd, &at)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document per job")
 	cmd.Flags().IntVarP(&limit, "limit", "n", 1000, "list at most this many; 0 for all")
 	return cmd
@@ -222,7 +230,7 @@ func newQueueChange(name, short, long, done string, change changeJobs) *cobra.Co
 		},
 	}
 	at.flags(cmd)
-	sel.flags(cmd)
+	sel.flags(cmd, &at)
 	cmd.Flags().BoolVar(&sel.filter.All, "all", false, "really all jobs, if nothing else selects")
 	cmd.Flags().StringVar(&reason, "reason", "by command", "why; kept with the jobs")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

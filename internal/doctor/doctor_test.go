@@ -263,6 +263,23 @@ func TestTheMachine(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
 	}
+	foreign := filepath.Join(dir, "index", "MANIFEST")
+	if err := os.MkdirAll(filepath.Dir(foreign), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(foreign, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e = &Examined{}
+	if x.dataFolder(e); e.Worst() == Problem {
+		t.Errorf("owned by one user: %+v", e)
+	}
+	if err := os.Chown(foreign, 12345, 12345); err == nil { // only root can
+		e = &Examined{}
+		if x.dataFolder(e); !has(e, "disk", Problem, foreign+" belongs to 12345", "chown -R") {
+			t.Errorf("%+v", e)
+		}
+	}
 	x.cfg.DataDir = taken.Addr().String() + "\x00"
 	e = &Examined{}
 	if x.dataFolder(e); e.Worst() != Problem {

@@ -197,7 +197,13 @@ func (x *examiner) sync(e *Examined, dir string) {
 	}
 }
 
-func gigabytes(n int64) string { return fmt.Sprintf("%.1f GB", float64(n)/1e9) }
+// gigabytes writes a size in GB, below one in MB.
+func gigabytes(n int64) string {
+	if n < 1e9 {
+		return fmt.Sprintf("%d MB", n/1e6)
+	}
+	return fmt.Sprintf("%.1f GB", float64(n)/1e9)
+}
 
 func (x *examiner) clock(e *Examined) {
 	switch synchronized, known := machine.ClockSynchronized(); {

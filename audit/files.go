@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dcmgate/internal/durable"
 )
 
 // Files are named by the moment of their first line, so that the order of their names is that of their lines. The last
@@ -54,11 +56,14 @@ type appender struct {
 	size int64         // from which on a new file is begun
 	age  time.Duration // likewise
 
-	f     *os.File
-	begun time.Time
-	good  int64 // bytes of whole lines
-	dirty bool  // written since the last sync
-	torn  bool  // there may be more than good in the file
+	f       *os.File
+	begun   time.Time
+	unnamed bool  // the file's name may not be durable
+	good    int64 // bytes of whole lines
+	synced  int64 // bytes of them that are durable
+	dirty   bool  // written since the last sync
+	again   bool  // the last sync failed, and the system may have forgotten what is not durable
+	torn    bool  // there may be more than good in the file
 }
 
 // open continues the last file, or begins the first.
@@ -80,6 +85,7 @@ func (a *appender) open(now time.Time) error {
 	if a.good, err = f.Seek(0, io.SeekEnd); err != nil {
 		return err
 	}
+	a.synced = a.good
 	last := []byte{'\n'}
 	if a.good > 0 {
 		if _, err := f.ReadAt(last, a.good-1); err != nil {
@@ -87,7 +93,7 @@ func (a *appender) open(now time.Time) error {
 		}
 	}
 	if last[0] != '\n' { // torn by a crash; readers skip it
-		return a.write([]byte{'\n'}, now)
+		return a.write([]byte{'\n'}, now, false)
 	}
 	return nil
 }
@@ -103,8 +109,8 @@ func (a *appender) begin(now time.Time) error {
 		if err != nil {
 			return err
 		}
-		a.f, a.begun, a.good, a.torn = f, now, 0, false
-		return syncDir(a.dir)
+		*a = appender{dir: a.dir, size: a.size, age: a.age, f: f, begun: now, unnamed: true}
+		return nil
 	}
 }
 
@@ -113,18 +119,28 @@ func (a *appender) turn(now time.Time) error {
 	if a.good == 0 || a.good < a.size && now.Sub(a.begun) < a.age {
 		return nil
 	}
+	if err := a.sync(); err != nil { // while there still is a file that it can be tried with again
+		return err
+	}
 	if err := a.close(); err != nil {
 		return err
 	}
 	return a.begin(now)
 }
 
-// write appends whole lines. After an error nothing of them is in the file, or will be overwritten.
-func (a *appender) write(lines []byte, now time.Time) error {
+// write appends whole lines, and makes them durable if they are to be written through. After an error nothing of them is in the
+// file, or will be overwritten.
+func (a *appender) write(lines []byte, now time.Time, through bool) error {
 	if a.f == nil {
 		if err := a.begin(now); err != nil {
 			return err
 		}
+	}
+	if a.unnamed {
+		if err := durable.SyncDir(a.dir); err != nil {
+			return err
+		}
+		a.unnamed = false
 	}
 	if a.torn {
 		if err := a.f.Truncate(a.good); err != nil {
@@ -138,18 +154,39 @@ func (a *appender) write(lines []byte, now time.Time) error {
 	}
 	a.good += int64(len(lines))
 	a.dirty = true
-	return nil
+	if !through {
+		return nil
+	}
+	err := a.sync()
+	if err != nil {
+		a.good -= int64(len(lines))
+		a.torn = true
+	}
+	return err
 }
 
+// sync makes the lines durable. What a failed sync was about is written again before the next one: the system takes it for
+// written, although it is not on the disk.
 func (a *appender) sync() error {
 	if !a.dirty || a.f == nil {
 		return nil
 	}
+	if a.again {
+		if err := a.rewrite(); err != nil {
+			return err
+		}
+	}
 	if err := a.f.Sync(); err != nil {
+		a.again = true
 		return err
 	}
-	a.dirty = false
+	a.dirty, a.again, a.synced = false, false, a.good
 	return nil
+}
+
+func (a *appender) rewrite() error {
+	_, err := io.Copy(io.NewOffsetWriter(a.f, a.synced), io.NewSectionReader(a.f, a.synced, a.good-a.synced))
+	return err
 }
 
 func (a *appender) close() error {
@@ -188,15 +225,6 @@ func prune(dir string, keep time.Duration, most int64, now time.Time) (gone int,
 		gone++
 	}
 	return gone, nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }
 
 // lockDir makes sure that one process at a time writes the log.

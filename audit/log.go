@@ -2,7 +2,6 @@ package audit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -237,10 +236,7 @@ func (l *Log) write() bool {
 	now := l.o.Now()
 	err := l.files.turn(now)
 	if err == nil {
-		err = l.files.write(l.pending, now)
-	}
-	if err == nil && l.o.Sync == 0 {
-		err = l.files.sync()
+		err = l.files.write(l.pending, now, l.o.Sync == 0)
 	}
 	if err != nil {
 		l.failed("cannot be written", err)
@@ -329,5 +325,8 @@ func Append(o Options, messages ...*Message) error {
 		l.take(m)
 	}
 	now := l.o.Now()
-	return errors.Join(l.files.turn(now), l.files.write(l.pending, now), l.files.sync())
+	if err := l.files.turn(now); err != nil {
+		return err
+	}
+	return l.files.write(l.pending, now, true)
 }

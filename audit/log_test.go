@@ -132,7 +132,7 @@ func TestLogBeginsAnewByAge(t *testing.T) {
 			if err := a.turn(c.now); err != nil {
 				t.Fatal(err)
 			}
-			if err := a.write([]byte("line\n"), c.now); err != nil {
+			if err := a.write([]byte("line\n"), c.now, false); err != nil {
 				t.Fatal(err)
 			}
 		}

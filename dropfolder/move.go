@@ -40,12 +40,16 @@ func (d *directory) remove(base string, state stamp) error {
 	}
 	now, err := d.stat(staged)
 	if err == nil && now.sameContent(state) {
-		return unix.Unlinkat(d.fd(), staged, 0)
+		if err = unix.Unlinkat(d.fd(), staged, 0); err == nil {
+			return nil
+		}
+	} else {
+		err = errors.Join(ErrChanged, err)
 	}
 	if staged != base {
 		err = errors.Join(err, unix.Renameat2(d.fd(), staged, d.fd(), base, unix.RENAME_NOREPLACE))
 	}
-	return errors.Join(ErrChanged, err)
+	return err
 }
 
 func noRenameat2(err error) bool {
@@ -141,7 +145,8 @@ func rename(from *directory, base string, to *directory, name string) error {
 	return unix.Renameat(from.fd(), base, to.fd(), name)
 }
 
-// copyOver copies a file to another file system, makes the copy durable and removes the file.
+// copyOver copies a file to another file system, makes the copy durable and removes the file. If that fails the file alone is
+// there afterwards: with the copy, each further attempt would add one.
 func copyOver(from *directory, base string, to *directory, name string, state stamp) error {
 	if !state.regular() {
 		return errors.New("is no file and cannot be moved to another file system")
@@ -170,10 +175,16 @@ func copyOver(from *directory, base string, to *directory, name string, state st
 	if err != nil {
 		return errors.Join(err, unix.Unlinkat(to.fd(), temporary, 0))
 	}
-	if err := to.Sync(); err != nil {
-		return err
+	if err = to.Sync(); err == nil {
+		err = from.remove(base, state)
 	}
-	return from.remove(base, state)
+	if err == nil {
+		return nil
+	}
+	if there, e := from.exists(base); e != nil || !there { // the copy may be all there is
+		return errors.Join(err, e)
+	}
+	return errors.Join(err, unix.Unlinkat(to.fd(), name, 0))
 }
 
 // explain writes the reason beside what was moved aside.

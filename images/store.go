@@ -17,6 +17,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
+
+	"dcmgate/internal/durable"
 )
 
 // What a store's folder holds beside a folder for each first byte of a digest.
@@ -97,7 +99,7 @@ func (s *Store) begin(ctx context.Context) error {
 			return err
 		}
 	}
-	return syncDir(s.dir)
+	return durable.SyncDir(s.dir)
 }
 
 // Close closes the store. Nothing may be under way.
@@ -225,7 +227,7 @@ func (s *Store) commit(ctx context.Context, from string, in Image) (out Image, a
 	if err := os.Rename(from, place); err != nil {
 		return in, false, fmt.Errorf("store an image: %w", err)
 	}
-	if err := syncDir(filepath.Dir(place)); err != nil {
+	if err := durable.SyncDir(filepath.Dir(place)); err != nil {
 		return in, false, fmt.Errorf("store an image: %w", err)
 	}
 	shared, err := s.index.shared(ctx, &in)
@@ -279,7 +281,7 @@ func (s *Store) remove(ctx context.Context, in *Image) error {
 		err := os.Remove(s.place(in))
 		if err == nil {
 			s.metrics.bytes.Sub(float64(in.Size))
-			err = syncDir(filepath.Dir(s.place(in)))
+			err = durable.SyncDir(filepath.Dir(s.place(in)))
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("remove an image: %w", err)
@@ -351,13 +353,5 @@ func makeDir(dir string) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
-}
-
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
+	return durable.SyncDir(filepath.Dir(dir))
 }

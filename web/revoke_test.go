@@ -24,7 +24,7 @@ func TestRevokingOnAFailingDisk(t *testing.T) {
 	}
 	made := time.Now()
 	for _, errno := range faultdisk.Errnos {
-		disk.Each(t, faultdisk.Rule{Errno: errno}, func(failing func(func())) {
+		disk.Each(t, faultdisk.Rule{Errno: errno}, 1, func(failing func(func())) {
 			if err := links.RevokeAll(); err != nil { // which forgets the studies
 				t.Fatal(err)
 			}

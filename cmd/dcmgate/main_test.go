@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -177,7 +178,7 @@ func TestHelp(t *testing.T) {
 			walk(sub, append(path[:len(path):len(path)], sub.Name()))
 		}
 	}
-	walk(newRoot(&started), nil)
+	walk(newRoot(&started, io.Discard), nil)
 }
 
 func TestConfigExampleChecks(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -35,7 +36,7 @@ func TestManPages(t *testing.T) {
 		dir = t.TempDir()
 	}
 	started := false
-	root := newRoot(&started)
+	root := newRoot(&started, io.Discard)
 	root.DisableAutoGenTag = true
 	header := &doc.GenManHeader{Section: "1", Source: "dcmgate", Manual: "DICOM gateway", Date: &pageDate}
 	if err := doc.GenManTree(root, header, dir); err != nil {
@@ -104,7 +105,7 @@ func configurationPage() string {
 // TestExamplesAreAccepted has the command line take every example, without running it.
 func TestExamplesAreAccepted(t *testing.T) {
 	started := false
-	root := newRoot(&started)
+	root := newRoot(&started, io.Discard)
 	everyCommand(root, func(c *cobra.Command) {
 		path := strings.TrimPrefix(c.CommandPath(), "dcmgate ")
 		if len(c.Commands()) == 0 && !strings.HasPrefix(path, "completion") && examples[path] == nil {
@@ -114,7 +115,7 @@ func TestExamplesAreAccepted(t *testing.T) {
 	for path, lines := range examples {
 		for _, line := range lines {
 			args := exampleArguments(line)
-			c, rest, err := newRoot(&started).Find(args[1:])
+			c, rest, err := newRoot(&started, io.Discard).Find(args[1:])
 			if err == nil {
 				err = c.ParseFlags(rest)
 			}

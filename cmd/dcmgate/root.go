@@ -33,12 +33,18 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	// An error before a command's own code runs is one of usage: an unknown
 	// command, flag or number of arguments.
 	started := false
-	root := newRoot(&started)
+	printed := &outlet{out: stdout}
+	if !isTerminal(stdout) {
+		stdout = printed
+	}
+	root := newRoot(&started, stdout)
 	root.SetArgs(args)
 	root.SetIn(stdin)
-	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.ExecuteContext(ctx)
+	if e := printed.close(); e != nil && err == nil {
+		err, started = e, true // also of help, before which nothing starts
+	}
 	if err == nil {
 		return exitOK
 	}
@@ -53,8 +59,8 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitFailed
 }
 
-// newRoot assembles the commands; *started becomes true when one begins.
-func newRoot(started *bool) *cobra.Command {
+// newRoot assembles the commands, which print to stdout; *started becomes true when one begins.
+func newRoot(started *bool, stdout io.Writer) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "dcmgate",
 		Short:         "DICOM gateway: receive, keep, deliver",
@@ -91,7 +97,8 @@ func newRoot(started *bool) *cobra.Command {
 		newVersion(),
 	)
 	withExamples(root)
-	strict(root)
+	root.SetOut(stdout)
+	strict(root) // whose commands remember where to print
 	return root
 }
 

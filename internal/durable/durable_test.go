@@ -19,7 +19,7 @@ func TestWriteFile(t *testing.T) {
 	inPlace := false
 	for _, errno := range faultdisk.Errnos {
 		for _, times := range []int{1, 0} {
-			disk.Each(t, faultdisk.Rule{Errno: errno, Times: times}, func(failing func(func())) {
+			disk.Each(t, faultdisk.Rule{Errno: errno, Times: times}, 1, func(failing func(func())) {
 				if err := durable.WriteFile(path, []byte(before), 0o600); err != nil {
 					t.Fatal(err)
 				}

@@ -115,11 +115,12 @@ func (d *Apart) order(rules []Rule) (failed int, err error) {
 	return failed, err
 }
 
-// Each calls do again and again: the first time the first call that r is about fails, the second time the second, and so on
-// until none is left. Calls fail during what do hands to failing, once a time, and those before and after it work.
-func (d *Apart) Each(t testing.TB, r Rule, do func(failing func(func()))) {
+// Each calls do again and again: the first time the first call that r is about fails, then the one that is so many calls behind
+// it as stride says, and so on until none is left. Calls fail during what do hands to failing, once a time, and those before
+// and after it work.
+func (d *Apart) Each(t testing.TB, r Rule, stride int, do func(failing func(func()))) {
 	t.Helper()
-	for r.Skip = 0; ; r.Skip++ {
+	for r.Skip = 0; ; r.Skip += stride {
 		failed := -1
 		do(func(during func()) {
 			d.Fail(t, r)

@@ -34,7 +34,7 @@ func TestApart(t *testing.T) {
 		t.Errorf("%q, %v", data, err)
 	}
 	calls := 0
-	d.Each(t, Rule{Errno: syscall.EROFS, Times: 1}, func(failing func(func())) {
+	d.Each(t, Rule{Errno: syscall.EROFS, Times: 1}, 1, func(failing func(func())) {
 		calls++
 		failing(func() { // two calls: the first, the second, none fails
 			err := errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600))

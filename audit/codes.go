@@ -82,6 +82,15 @@ var words = map[string]string{
 	eventQuery.Code: "query", eventAlert.Code: "alert",
 }
 
+// Codes are those of the event and its types.
+func (m *Message) Codes() string {
+	s := m.Event.ID.Code
+	for _, t := range m.Event.Types {
+		s += " " + t.Code
+	}
+	return s
+}
+
 // Word is the event in a word: application, log_used, begin, accessed, transferred, export, import, network, query or
 // alert; its code if it is none of them.
 func (m *Message) Word() string {

@@ -29,7 +29,7 @@ func (p Participant) as(roles ...CodedValue) ActiveParticipant {
 	case p.Address == "":
 	case err == nil:
 		a.AccessPointType = accessPointAddress
-	case strings.Contains(p.Address, "://"):
+	case strings.Contains(p.Address, ":/"):
 		a.AccessPointType = accessPointURI
 	default:
 		a.AccessPointType = accessPointMachine

@@ -86,6 +86,9 @@ func (t *Transfer) media(role CodedValue) ActiveParticipant {
 // ids are the events by kind.
 var ids = [...]CodedValue{Transferred: eventTransferred, Exported: eventExport, Imported: eventImport, Accessed: eventAccessed}
 
+// Event is what finished transfers of the kind are told as.
+func (k Kind) Event() CodedValue { return ids[k] }
+
 // finished tells of the whole of it.
 func (t *Transfer) finished(counts map[dicom.UID]int) *Message {
 	classes := make([]Class, 0, len(counts))

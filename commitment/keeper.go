@@ -58,6 +58,9 @@ type KeeperOptions struct {
 	RetryInitial, RetryMax time.Duration
 	// MaxAge is how long after the request a result is given up. Default 7 days.
 	MaxAge time.Duration
+	// Reported is told of every result that was sent to a peer, and of the error if the peer has not taken it; it returns at
+	// once. nil tells nobody.
+	Reported func(peer string, a *dimse.Association, r *Result, err error)
 	// Requested is told of every request, how many instances it named and how it was answered; it returns at once. nil tells
 	// nobody.
 	Requested func(peer string, a *dimse.Association, instances int, answered dimse.Status)

@@ -243,6 +243,9 @@ func (k *Keeper) report(a *dimse.Association, t *transaction, way string) error 
 		return errNotLookedUp
 	}
 	err = Report(k.ctx, a, result)
+	if k.o.Reported != nil && k.ctx.Err() == nil {
+		k.o.Reported(t.peer, a, result, err)
+	}
 	var refused *dimse.StatusError
 	switch {
 	case errors.As(err, &refused):

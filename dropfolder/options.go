@@ -31,6 +31,8 @@ type Options struct {
 	MaxSize  int64         // bytes of a file; 0: no limit
 	Workers  int           // calls of the handler at once, 1 to 64; 0: 1
 	Codes    []string      // that the handler rejects with, so that the metric has them from the begin
+	// Aside is told of each file that was moved aside, by code, for an audit trail; it returns at once. nil tells nobody.
+	Aside func(code string)
 
 	Logger  *slog.Logger // nil discards
 	Metrics *Metrics     // nil counts nothing

@@ -201,6 +201,9 @@ func (p *pass) carryOut(d *directory, c *candidate, v Verdict) outcome {
 			if err != nil { // they are candidates themselves
 				p.o.Logger.Warn("file beside one that left the drop folder stays", "error", err)
 			}
+			if v.kind == rejected && p.o.Aside != nil {
+				p.o.Aside(v.code)
+			}
 			return outcome{candidate: c, gone: true, left: v.code, reason: v.reason}
 		}
 		if errors.Is(err, ErrChanged) {

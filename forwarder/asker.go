@@ -24,6 +24,7 @@ type asker struct {
 	custody Custody
 	dialer  CommitmentDialer
 	metrics commitmentInstruments
+	tell    func(Asked) // nil tells nobody
 
 	busy     bool      // an association is open for requests, or about to be
 	due      bool      // waits for a worker to end, and the place is kept
@@ -263,6 +264,7 @@ func (c *courier) request(ctx context.Context, a *dimse.Association, batch []spo
 	ctx, cancel := context.WithTimeout(ctx, c.answerTimeout())
 	defer cancel()
 	err := commitment.Ask(ctx, a, &rq)
+	c.asker.told(Asked{Destination: c.Name, Association: a.ID(), Instances: len(rq.References), Err: err})
 	if err == nil {
 		c.requestTaken()
 		return r, nil
@@ -299,6 +301,13 @@ func (c *courier) requestTaken() {
 	}
 	if a.silent == 0 {
 		a.well()
+	}
+}
+
+// told tells of a request or a report.
+func (a *asker) told(what Asked) {
+	if a.tell != nil {
+		a.tell(what)
 	}
 }
 

@@ -10,6 +10,17 @@ import (
 	"dcmgate/spool"
 )
 
+// Asked is a request for storage commitment to a destination, or a report to
+// one, that is over.
+type Asked struct {
+	Destination string // name
+	Association string // ID; "" if there was none
+	Report      bool   // else a request
+	Instances   int    // that it names
+	Failed      int    // of these; those that the destination does not commit itself to
+	Err         error  // why it was not taken; of a request by the destination, of a report by us
+}
+
 // Commitment says whether and how a destination is asked to commit itself to
 // keep what it was sent (PS3.4 J). The zero value of every other field is a
 // sensible default.

@@ -22,6 +22,9 @@ type Options struct {
 	Custody      Custody          // needed where a destination is asked for commitment
 	Commitments  CommitmentDialer // likewise
 	Destinations []Destination
+	// Asked is told of requests for storage commitment and of reports to them, for an audit trail; it returns at once. nil
+	// tells nobody.
+	Asked func(Asked)
 	// Grace is how long instances under way are still awaited when the
 	// forwarder stops; default 10 s, negative none.
 	Grace      time.Duration
@@ -94,7 +97,7 @@ func (f *Forwarder) newCourier(d Destination, o Options) *courier {
 		},
 	}
 	if d.Commitment.Enabled {
-		c.asker = &asker{Commitment: d.Commitment, custody: o.Custody, dialer: o.Commitments, metrics: f.metrics.commitmentsOf(d.Name)}
+		c.asker = &asker{Commitment: d.Commitment, custody: o.Custody, dialer: o.Commitments, tell: o.Asked, metrics: f.metrics.commitmentsOf(d.Name)}
 	}
 	c.tenure, c.retire = context.WithCancel(context.Background())
 	return c

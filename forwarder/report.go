@@ -46,6 +46,7 @@ func (c *courier) takeReport(rq *dimse.Request, r *commitment.Result) error {
 	association := rq.Association.ID()
 	outcome, err := c.conclude(association, r)
 	c.asker.metrics.reports[outcome].Inc()
+	c.asker.told(Asked{Destination: c.Name, Association: association, Report: true, Instances: len(r.Committed) + len(r.Failed), Failed: len(r.Failed), Err: err})
 	if err != nil {
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -60,6 +60,7 @@ type guard struct {
 	next     http.Handler
 	refused  map[string]prometheus.Counter
 	trouble  *trouble
+	audit    *auditor
 	log      *slog.Logger
 }
 
@@ -69,7 +70,7 @@ func (g *Gateway) guard(p *parts, next http.Handler) *guard {
 		Name: "dcmgate_admin_requests_refused_total",
 		Help: "Requests to http.listen refused: without the token, by a name that is not the listener's, or from the network while there is no token.",
 	}, []string{"reason"})
-	a := &guard{settings: g.settings, next: next, refused: make(map[string]prometheus.Counter), trouble: p.receive.trouble, log: g.log}
+	a := &guard{settings: g.settings, next: next, refused: make(map[string]prometheus.Counter), trouble: p.receive.trouble, audit: p.audit, log: g.log}
 	for _, reason := range []string{adminRefusedToken, adminRefusedHost, adminRefusedNetwork} {
 		a.refused[reason] = refused.WithLabelValues(reason)
 	}
@@ -119,6 +120,7 @@ func (a *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (a *guard) refuse(w http.ResponseWriter, r *http.Request, reason string, status int, text string) {
 	a.refused[reason].Inc()
 	a.trouble.caution(a.log, "admin "+reason, "admin request refused", "reason", reason, "from", r.RemoteAddr)
+	a.audit.turnedAway(reason, r.RemoteAddr)
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)

@@ -3,27 +3,16 @@ package gateway
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
-	"syscall"
 
 	"dcmgate/audit"
-	"dcmgate/cloud"
 	"dcmgate/dicom"
-	"dcmgate/dimse"
-	"dcmgate/forwarder"
-	"dcmgate/pdu"
-	"dcmgate/qr"
-	"dcmgate/restore"
 	"dcmgate/spool"
-	"dcmgate/web"
 )
 
 // auditor tells the audit trail what happens in the gateway. On nil its methods do nothing; they all return at once.
@@ -32,7 +21,9 @@ type auditor struct {
 	own       audit.Participant
 	directory string
 	others    atomic.Pointer[map[string]audit.Participant] // destinations by name, and peers by AE title
-	patient   func(*spool.Instance) string                 // what is recorded of a patient; nil for nothing
+	patient   func(id string) string                       // what is recorded of a patient; nil for nothing
+	floods    *trouble                                     // what many can do again and again
+	watch     func(e *AuditEvent, codes string)            // of tests; nil otherwise
 }
 
 // application is the gateway as a participant.
@@ -69,11 +60,18 @@ func (a *auditor) know(cfg *Config) {
 	for _, d := range cfg.Destinations {
 		others[destinationKey+d.Name] = entity(d.AETitle, hostOf(d.Address))
 	}
+	for _, u := range cfg.Upstreams {
+		others[upstreamKey+u.Name] = entity(u.AETitle, hostOf(u.Address))
+	}
 	a.others.Store(&others)
 }
 
-// destinationKey begins the keys of destinations among those of peers; no AE title holds it.
-const destinationKey = "\\"
+// destinationKey and upstreamKey begin the keys of destinations and upstreams among those of peers; no AE title holds a
+// backslash.
+const (
+	destinationKey = "\\"
+	upstreamKey    = "\\\\"
+)
 
 func (a *auditor) at(key, aeTitle string) audit.Participant {
 	if p, ok := (*a.others.Load())[key]; ok {
@@ -91,22 +89,21 @@ func hostOf(address string) string {
 }
 
 func (a *auditor) patientOf(in *spool.Instance) string {
+	return a.patientID(in.Metadata.Text(dicom.TagPatientID))
+}
+
+func (a *auditor) patientID(id string) string {
 	if a.patient == nil {
 		return ""
 	}
-	return a.patient(in)
+	return a.patient(id)
 }
 
-// transport describes a connection for the log.
-func transport(state *tls.ConnectionState) string {
-	if state == nil {
-		return "without TLS"
-	}
-	s := tls.VersionName(state.Version) + " with " + tls.CipherSuiteName(state.CipherSuite)
-	if names := presentedNames(state); len(names) > 0 {
-		s += ", certificate " + names[0]
-	}
-	return s
+// counted are instances that one message tells of.
+type counted struct {
+	audit.Transfer
+	class dicom.UID // "" if they are of several, or of none
+	n     int
 }
 
 // run tells of the start and writes the log until stop is called, which tells of the end.
@@ -114,11 +111,11 @@ func (a *auditor) run() (stop func()) {
 	if a == nil {
 		return func() {}
 	}
-	a.log.Record(audit.Activity(true, a.own, audit.Participant{}))
+	a.tell(onStart, audit.Activity(true, a.own, audit.Participant{}))
 	written := a.write()
 	return func() {
 		a.log.EndSessions() // the stop is the last that is told
-		a.log.Record(audit.Activity(false, a.own, audit.Participant{}))
+		a.tell(onStop, audit.Activity(false, a.own, audit.Participant{}))
 		written()
 	}
 }
@@ -147,54 +144,22 @@ func (a *auditor) close() {
 	}
 }
 
-// associated tells of an association that was admitted.
-func (a *auditor) associated(rq *dimse.AssociationRequest) {
+// alert tells of something that concerns security. by is who did it.
+func (a *auditor) alert(e *AuditEvent, kind audit.CodedValue, outcome audit.Outcome, subject, description string, by ...audit.Participant) {
 	if a != nil {
-		a.log.Record(audit.Network(true, callerIn(rq), audit.Success, "association "+rq.ID+", "+transport(rq.TLS)))
+		a.tell(e, audit.Alert(kind, outcome, subject, description, append([]audit.Participant{requestor(a.own)}, by...)...))
 	}
 }
 
-func callerIn(rq *dimse.AssociationRequest) audit.Participant {
-	return entity(rq.CallingAETitle(), rq.Remote.Addr().String())
-}
-
-// ended tells of the end of an association, and of what came over it.
-func (a *auditor) ended(rq *dimse.AssociationRequest, s dimse.AssociationSummary) {
+// again is alert for what somebody can do again and again: it is told once a minute for each key, with a count. Keys are from
+// the code, so that there are few.
+func (a *auditor) again(key string, e *AuditEvent, kind audit.CodedValue, subject, description string, by ...audit.Participant) {
 	if a == nil {
 		return
 	}
-	a.log.EndSession(rq.ID)
-	outcome, how := audit.Success, "released"
-	if s.Err != nil && !errors.Is(s.Err, dimse.ErrReleased) {
-		outcome, how = audit.MinorFailure, s.Err.Error()
+	if repeated, due := a.floods.due(key); due {
+		a.alert(e, kind, audit.SeriousFailure, subject, description+times(repeated), by...)
 	}
-	a.log.Record(audit.Network(false, callerIn(rq), outcome, "association "+rq.ID+": "+how))
-}
-
-// refused tells of a connection whose peer was not let in.
-func (a *auditor) refused(r dimse.Refusal) {
-	if a == nil {
-		return
-	}
-	var rejected *dimse.RejectError
-	var handshake *dimse.HandshakeError
-	outcome, what := audit.SeriousFailure, ""
-	switch {
-	case errors.As(r.Err, &rejected):
-		if what = "association rejected: "; !rejected.Permanent() {
-			outcome = audit.MinorFailure
-		}
-	case errors.As(r.Err, &handshake) && !gone(r.Err):
-		what = "no TLS connection: "
-	default:
-		return // somebody who asked for nothing: a check of a load balancer, a scanner of ports
-	}
-	a.alert(audit.NodeAuthentication, outcome, r.Remote.Addr().String(), what+r.Err.Error()+times(r.Repeated), entity(r.CallingAETitle, r.Remote.Addr().String()))
-}
-
-// gone reports whether a connection ended because the other side closed it.
-func gone(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func times(repeated int) string {
@@ -204,24 +169,19 @@ func times(repeated int) string {
 	return fmt.Sprintf(" (and %d times before)", repeated)
 }
 
-// alert tells of something that concerns security. by is who did it.
-func (a *auditor) alert(kind audit.CodedValue, outcome audit.Outcome, subject, description string, by audit.Participant) {
-	if a == nil {
-		return
-	}
-	a.log.Record(audit.Alert(kind, outcome, subject, description, requestor(a.own), by))
-}
-
 // configured tells that another configuration was taken, or that it was not.
 func (a *auditor) configured(cause string, r *Reloaded, err error) {
-	if a == nil || err == nil && len(r.Changed) == 0 {
+	if a == nil || err == nil && len(r.Changed)+len(r.NeedsRestart) == 0 {
 		return
 	}
 	outcome, what := audit.Success, "configuration taken ("+cause+"): "+strings.Join(r.Changed, ", ")
-	if err != nil {
-		outcome, what = audit.SeriousFailure, "configuration not taken ("+cause+"): "+err.Error()
+	if len(r.NeedsRestart) > 0 {
+		what = strings.TrimSuffix(what, ": ") + "; after a restart: " + strings.Join(r.NeedsRestart, ", ")
 	}
-	a.log.Record(audit.Alert(audit.SoftwareConfiguration, outcome, "file:"+r.File, what, requestor(a.own)))
+	if err != nil {
+		outcome, what = audit.SeriousFailure, "configuration not taken ("+cause+"): "+strings.ReplaceAll(err.Error(), "\n", "; ")
+	}
+	a.alert(onConfigured, audit.SoftwareConfiguration, outcome, "file:"+r.File, what)
 }
 
 // relistened tells that the address of a setting that is listened on is another; "" for none.
@@ -236,209 +196,5 @@ func (a *auditor) relistened(key, from, to string) {
 	case from != "":
 		what += ", no longer on " + from
 	}
-	a.log.Record(audit.Alert(audit.NetworkConfiguration, audit.Success, cmp.Or(to, from), what, requestor(a.own)))
-}
-
-// stored counts an instance that came over an association.
-func (a *auditor) stored(origin *spool.Incoming, r *spool.Receipt) {
-	if a == nil {
-		return
-	}
-	a.log.Count(audit.Transfer{
-		Session: origin.AssociationID, Action: actionOf(r), Outcome: audit.Success, Study: r.Instance.StudyInstanceUID,
-		Source: requestor(entity(origin.CallingAETitle, origin.RemoteAddress)), Destination: a.own, Patient: a.patientOf(&r.Instance),
-	}, r.Instance.SOPClassUID, 1)
-}
-
-// imported counts an instance that came as a file.
-func (a *auditor) imported(d DropFolder, r *spool.Receipt) {
-	if a == nil {
-		return
-	}
-	a.log.Count(audit.Transfer{
-		Session: "drop " + d.Name, Kind: audit.Imported, Action: actionOf(r), Outcome: audit.Success, Study: r.Instance.StudyInstanceUID,
-		Destination: requestor(a.own), Media: "file:" + d.Folder, Patient: a.patientOf(&r.Instance),
-	}, r.Instance.SOPClassUID, 1)
-}
-
-// actionOf is what storing an instance was.
-func actionOf(r *spool.Receipt) audit.Action {
-	switch r.Outcome {
-	case spool.Duplicate:
-		return audit.Read // PS3.15 A.5.3.7: the receiver holds copies already
-	case spool.NewVersion:
-		return audit.Update
-	}
-	return audit.Create
-}
-
-// notStored counts an instance that came over an association and was refused. Its study may not be known.
-func (a *auditor) notStored(origin *spool.Incoming, status dimse.Status) {
-	if a == nil {
-		return
-	}
-	a.log.Count(audit.Transfer{
-		Session: origin.AssociationID, Action: audit.Create, Outcome: audit.SeriousFailure, Description: "refused: " + status.String(),
-		Source: requestor(entity(origin.CallingAETitle, origin.RemoteAddress)), Destination: a.own,
-	}, origin.SOPClassUID, 1)
-}
-
-// restored tells of a study that was fetched from the cloud.
-func (a *auditor) restored(url string) func(dicom.UID, restore.Report, error) {
-	if a == nil {
-		return nil
-	}
-	return func(study dicom.UID, r restore.Report, err error) {
-		t := audit.Transfer{
-			Session: "restore " + string(study), Kind: audit.Imported, Action: audit.Create, Outcome: audit.Success,
-			Destination: requestor(a.own), Media: url, Study: study,
-		}
-		if r.Restored > 0 {
-			a.log.Count(t, "", r.Restored)
-		}
-		if r.Failed > 0 || err != nil {
-			t.Outcome, t.Description = audit.SeriousFailure, "not restored"
-			if err != nil {
-				t.Description += ": " + err.Error()
-			}
-			a.log.Count(t, "", r.Failed)
-		}
-		a.log.EndSession(t.Session)
-	}
-}
-
-// Asked implements [qr.Auditor].
-func (a *auditor) Asked(by qr.Caller, q qr.Asked) {
-	if a == nil {
-		return
-	}
-	outcome := audit.Success
-	if c := q.Status.Class(); c == dimse.ClassFailure {
-		outcome = audit.SeriousFailure
-	}
-	what := fmt.Sprintf("%s: %d matches", q.Operation.Operation(), q.Matches)
-	if q.Operation == dimse.CMoveRQ {
-		what = fmt.Sprintf("C-MOVE to %s: %d instances, %d failed", pdu.Printable(q.Destination), q.Matches, q.Failed)
-	} else if q.Operation == dimse.CGetRQ {
-		what = fmt.Sprintf("C-GET: %d instances, %d failed", q.Matches, q.Failed)
-	}
-	search := audit.Search{Subject: string(q.SOPClass), Query: q.Identifier, TransferSyntax: dicom.ExplicitVRLittleEndian}
-	a.log.Record(audit.Query(requestor(entity(by.AETitle, by.Address)), a.own, search, outcome, what+"; "+q.Status.String()))
-}
-
-// Sent implements [qr.Auditor].
-func (a *auditor) Sent(by qr.Caller, destination string, in *spool.Instance, ok bool) {
-	if a == nil {
-		return
-	}
-	t := audit.Transfer{
-		Session: by.Association, Action: audit.Read, Outcome: audit.Success, Study: in.StudyInstanceUID, Patient: a.patientOf(in),
-		Source: a.own, Destination: requestor(entity(by.AETitle, by.Address)),
-	}
-	if destination != "" {
-		t.Other = t.Destination
-		t.Destination = a.at(destination, destination)
-	}
-	if !ok {
-		t.Outcome = audit.SeriousFailure
-	}
-	a.log.Count(t, in.SOPClassUID, 1)
-}
-
-// committing tells of a request for storage commitment.
-func (a *auditor) committing(peer string, over *dimse.Association, instances int, answered dimse.Status) {
-	if a == nil {
-		return
-	}
-	outcome := audit.Success
-	if !answered.Ok() {
-		outcome = audit.SeriousFailure
-	}
-	search := audit.Search{Subject: string(dicom.StorageCommitmentPushModelSOPClass), TransferSyntax: dicom.ExplicitVRLittleEndian}
-	a.log.Record(audit.Query(requestor(entity(peer, over.Remote().Addr().String())), a.own, search, outcome,
-		fmt.Sprintf("storage commitment of %d instances", instances)))
-}
-
-// served tells of a request of interface 203, or of a download.
-func (a *auditor) served(r web.Audited) {
-	if a == nil {
-		return
-	}
-	name := r.Client
-	if name == "" {
-		name = "-"
-	}
-	client := requestor(audit.Participant{UserID: name, Address: r.Address})
-	switch {
-	case r.Refused:
-		a.alert(audit.NodeAuthentication, audit.SeriousFailure, r.Address, "HTTP client refused: "+r.Reason+times(r.Repeated), audit.Participant{UserID: name, Address: r.Address})
-	case r.Download:
-		a.downloaded(client, &r)
-	default:
-		outcome := audit.Success
-		if !r.Whole {
-			outcome = audit.SeriousFailure
-		}
-		search := audit.Search{Subject: cloud.RetrievePath, Query: []byte("StudyInstanceUID=" + string(r.Study))}
-		a.log.Record(audit.Query(client, a.own, search, outcome, fmt.Sprintf("%d instances listed", r.Count)))
-	}
-}
-
-func (a *auditor) downloaded(client audit.Participant, r *web.Audited) {
-	if r.Instance == nil {
-		return // nothing that was to be had
-	}
-	t := audit.Transfer{
-		Session: "download", Kind: audit.Exported, Action: audit.Read, Outcome: audit.Success,
-		Source: a.own, Destination: client, Media: "https://" + r.Address, Study: r.Study, Patient: a.patientOf(r.Instance),
-	}
-	class := r.Instance.SOPClassUID
-	if r.Count > 1 {
-		class = ""
-	}
-	if !r.Whole {
-		t.Outcome = audit.MinorFailure
-	}
-	a.log.Count(t, class, r.Count)
-}
-
-// queue is what the forwarder takes its jobs from, with an eye on what becomes of them.
-func (a *auditor) queue(q forwarder.Queue, instance func(spool.InstanceID) (spool.Instance, error)) forwarder.Queue {
-	if a == nil {
-		return q
-	}
-	return auditedQueue{q, a, instance}
-}
-
-type auditedQueue struct {
-	forwarder.Queue
-	auditor  *auditor
-	instance func(spool.InstanceID) (spool.Instance, error)
-}
-
-// Complete implements [forwarder.Queue].
-func (q auditedQueue) Complete(results ...forwarder.Result) error {
-	for i := range results {
-		q.tell(&results[i])
-	}
-	return q.Queue.Complete(results...)
-}
-
-func (q auditedQueue) tell(r *forwarder.Result) {
-	t := audit.Transfer{Session: destinationKey + r.Job.Destination, Action: audit.Create, Outcome: audit.Success, Study: r.Job.Study}
-	switch r.Verdict {
-	case forwarder.Delivered:
-	case forwarder.Parked:
-		t.Outcome, t.Description = audit.SeriousFailure, "not delivered: "+r.Code
-	default:
-		return // it is tried again
-	}
-	t.Source = requestor(q.auditor.own)
-	t.Destination = q.auditor.at(destinationKey+r.Job.Destination, r.Job.Destination)
-	if q.auditor.patient != nil {
-		if in, err := q.instance(spool.InstanceID(r.Job.ID)); err == nil {
-			t.Patient = q.auditor.patientOf(&in)
-		}
-	}
-	q.auditor.log.Count(t, r.Job.SOPClassUID, 1)
+	a.alert(onRelistened, audit.NetworkConfiguration, audit.Success, cmp.Or(to, from), what)
 }

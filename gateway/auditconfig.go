@@ -15,9 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"dcmgate/audit"
-	"dcmgate/dicom"
 	"dcmgate/internal/durable"
-	"dcmgate/spool"
 )
 
 // PatientIDPolicy says what the audit trail holds of Patient IDs.
@@ -154,7 +152,7 @@ func openAudit(cfg *Config, secure *tls.Config, log *slog.Logger, registry prome
 	if err != nil {
 		return nil, err
 	}
-	a := &auditor{log: l, own: o.Application, directory: o.Dir}
+	a := &auditor{log: l, own: o.Application, directory: o.Dir, floods: newTrouble()}
 	a.know(cfg)
 	if a.patient, err = patientRecorder(cfg.Audit.PatientID, o.Dir); err != nil {
 		l.Close()
@@ -164,18 +162,16 @@ func openAudit(cfg *Config, secure *tls.Config, log *slog.Logger, registry prome
 }
 
 // patientRecorder makes the function that returns what is recorded of a patient.
-func patientRecorder(policy PatientIDPolicy, dir string) (func(*spool.Instance) string, error) {
-	id := func(in *spool.Instance) string { return in.Metadata.Text(dicom.TagPatientID) }
+func patientRecorder(policy PatientIDPolicy, dir string) (func(id string) string, error) {
 	switch policy {
 	case PatientIDPlain:
-		return id, nil
+		return func(id string) string { return id }, nil
 	case PatientIDHash:
 		key, err := patientKey(filepath.Join(dir, "patient.key"))
 		if err != nil {
 			return nil, fmt.Errorf("audit.patient_id: %w", err)
 		}
-		return func(in *spool.Instance) string {
-			plain := id(in)
+		return func(plain string) string {
 			if plain == "" {
 				return ""
 			}

@@ -2,7 +2,9 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +16,7 @@ import (
 
 	"dcmgate/audit"
 	"dcmgate/dicom"
+	"dcmgate/images"
 )
 
 // invoker is the user ID of who has run the program, which may since have become the owner of the data directory.
@@ -47,9 +50,27 @@ func named(h http.Handler) http.Handler {
 // operatorKey is the key of a context's value: the audit.Participant who asks.
 type operatorKey struct{}
 
+// uidKey is the key of a context's value: the user ID of the process that is connected to the control socket.
+type uidKey struct{}
+
 // withOperator remembers who has connected to the control socket.
 func withOperator(ctx context.Context, conn net.Conn) context.Context {
-	return context.WithValue(ctx, operatorKey{}, userOf(peerOf(conn)))
+	uid := peerOf(conn)
+	return context.WithValue(context.WithValue(ctx, uidKey{}, uid), operatorKey{}, userOf(uid))
+}
+
+// ownersOnly lets the owner of the data directory in, and root. The modes of socket and directory keep all others out; this is
+// for when somebody has changed them.
+func (a *auditor) ownersOnly(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if uid, ok := r.Context().Value(uidKey{}).(int); ok && uid != 0 && uid != os.Geteuid() {
+			who := userOf(uid)
+			a.again("control socket", onSocket, audit.RestrictedFunction, who.UserID, "control socket: refused", who)
+			answerError(w, http.StatusForbidden, errors.New("only the owner of the data folder and root may ask; use sudo -u, and set the mode of the folder to 0700 again"))
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // peerOf is the user ID of the process at the other end of a Unix socket, -1 if it cannot be told.
@@ -112,26 +133,34 @@ type auditedOperator struct {
 	auditor *auditor
 }
 
-// done tells of an operation, on a study or on all.
-func (o auditedOperator) done(ctx context.Context, kind audit.CodedValue, what string, err error) {
+// done tells of an operation.
+func (o auditedOperator) done(ctx context.Context, e *AuditEvent, kind audit.CodedValue, what string, err error) {
+	o.auditor.operated(ctx, e, kind, what, err)
+}
+
+// operated tells of what somebody has done by a command.
+func (a *auditor) operated(ctx context.Context, e *AuditEvent, kind audit.CodedValue, what string, err error) {
+	if a == nil {
+		return
+	}
 	outcome := audit.Success
 	if err != nil {
 		outcome, what = audit.SeriousFailure, what+": "+err.Error()
 	}
-	o.auditor.alert(kind, outcome, "file:"+o.auditor.directory, what, operatorOf(ctx))
+	a.alert(e, kind, outcome, "file:"+a.directory, what, operatorOf(ctx))
 }
 
 // Retry implements [Operator].
 func (o auditedOperator) Retry(ctx context.Context, f JobFilter, reason string) (Changed, error) {
 	c, err := o.Operator.Retry(ctx, f, reason)
-	o.done(ctx, audit.RestrictedFunction, fmt.Sprintf("queue retry of %s: %d jobs", f.words(), c.Count), err)
+	o.done(ctx, onRetry, audit.RestrictedFunction, fmt.Sprintf("queue retry of %s: %d jobs", f.words(), c.Count), err)
 	return c, err
 }
 
 // Drop implements [Operator].
 func (o auditedOperator) Drop(ctx context.Context, f JobFilter, reason string) (Changed, error) {
 	c, err := o.Operator.Drop(ctx, f, reason)
-	o.done(ctx, audit.RestrictedFunction, fmt.Sprintf("queue drop of %s: %d jobs", f.words(), c.Count), err)
+	o.done(ctx, onDrop, audit.RestrictedFunction, fmt.Sprintf("queue drop of %s: %d jobs", f.words(), c.Count), err)
 	return c, err
 }
 
@@ -154,7 +183,7 @@ func (f JobFilter) words() string {
 // RebuildViews implements [Operator].
 func (o auditedOperator) RebuildViews(ctx context.Context, name string, progress func(studies int64)) error {
 	err := o.Operator.RebuildViews(ctx, name, progress)
-	o.done(ctx, audit.RestrictedFunction, "views rebuild of "+name, err)
+	o.done(ctx, onViewsRebuild, audit.RestrictedFunction, "views rebuild of "+name, err)
 	return err
 }
 
@@ -165,7 +194,7 @@ func (o auditedOperator) Restore(ctx context.Context, rq RestoreRequest, progres
 	if r.Sent != nil {
 		what += fmt.Sprintf(", %d sent to %s", r.Sent.Completed, rq.To)
 	}
-	o.done(ctx, audit.RestrictedFunction, what, err)
+	o.done(ctx, onRestore, audit.RestrictedFunction, what, err)
 	return r, err
 }
 
@@ -176,20 +205,56 @@ func (o auditedOperator) RevokeLinks(ctx context.Context, study dicom.UID) error
 	if study != "" {
 		what = "links revoked: study " + string(study)
 	}
-	o.done(ctx, audit.ObjectSecurity, what, err)
+	o.done(ctx, onRevoke, audit.ObjectSecurity, what, err)
 	return err
 }
 
 // WithdrawImage implements [ImageOperator].
 func (o auditedOperator) WithdrawImage(ctx context.Context, id, reason string) error {
 	err := o.Operator.WithdrawImage(ctx, id, reason)
-	o.done(ctx, audit.RestrictedFunction, "images withdraw", err)
+	o.done(ctx, onImageWithdraw, audit.RestrictedFunction, "images withdraw", err)
 	return err
 }
 
 // Reload implements [Operator]. What has changed is told by the gateway; here it is who has asked for it.
 func (o auditedOperator) Reload(ctx context.Context) (Reloaded, error) {
 	r, err := o.Operator.Reload(ctx)
-	o.done(ctx, audit.RestrictedFunction, "reload", err)
+	o.done(ctx, onReloadAsked, audit.RestrictedFunction, "reload", err)
 	return r, err
+}
+
+// Verify implements [Operator].
+func (o auditedOperator) Verify(ctx context.Context, progress func(done, total int64)) (VerifyReport, error) {
+	r, err := o.Operator.Verify(ctx, progress)
+	o.done(ctx, onVerify, audit.RestrictedFunction, fmt.Sprintf("verify: %d instances, %d problems", r.Instances, r.ProblemCount), err)
+	return r, err
+}
+
+// VerifyImages implements [ImageOperator].
+func (o auditedOperator) VerifyImages(ctx context.Context) (images.Report, error) {
+	r, err := o.Operator.VerifyImages(ctx)
+	o.done(ctx, onVerify, audit.RestrictedFunction, fmt.Sprintf("images verify: %d images, %d damaged", r.Images, r.Damaged), err)
+	return r, err
+}
+
+// AddImage implements [ImageOperator].
+func (o auditedOperator) AddImage(ctx context.Context, id images.Identifiers, body io.Reader) (StoredImage, error) {
+	in, err := o.Operator.AddImage(ctx, id, body)
+	if err == nil {
+		added := images.Image{Identifiers: id}
+		o.auditor.imageIn(onImageAdded, imageFrom{"images add", requestor(operatorOf(ctx)), "file:-"}, &added)
+	}
+	return in, err
+}
+
+// ListImages implements [ImageOperator].
+func (o auditedOperator) ListImages(ctx context.Context, study string, behind uint64) ([]StoredImage, error) {
+	list, err := o.Operator.ListImages(ctx, study, behind)
+	a, outcome := o.auditor, audit.Success
+	if err != nil {
+		outcome = audit.SeriousFailure
+	}
+	search := audit.Search{Subject: "images list", Query: []byte("StudyInstanceUID=" + study)}
+	a.tell(onImagesListed, audit.Query(requestor(operatorOf(ctx)), a.own, search, outcome, fmt.Sprintf("%d images listed", len(list))))
+	return list, err
 }

@@ -49,6 +49,7 @@ func (g *Gateway) newForwarder(s *settings, p *parts) (*forwarder.Forwarder, err
 		Custody:      p.spool,
 		Commitments:  dialer,
 		Destinations: forwarderDestinations(s),
+		Asked:        p.audit.askedFor,
 		Grace:        s.grace(),
 		Logger:       g.log,
 		Registerer:   g.registry,

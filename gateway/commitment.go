@@ -15,6 +15,7 @@ func (g *Gateway) newKeeper(s *settings, p *parts) *commitment.Keeper {
 		Dial:       p.callees.reportee,
 		MaxAge:     s.Commitment.MaxAge,
 		Requested:  p.audit.committing,
+		Reported:   p.audit.committed,
 		Logger:     g.log,
 		Registerer: g.registry,
 	})

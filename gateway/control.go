@@ -59,7 +59,8 @@ func (c control) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.health()) })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) { answerCheck(w, c.ready()) })
 	mux.HandleFunc("POST /v1/audit/read", c.audit.postAuditRead)
-	return named(mux)
+	mux.HandleFunc("POST /v1/audit/note", c.audit.postAuditNote)
+	return c.audit.ownersOnly(named(mux))
 }
 
 func (c control) getStatus(w http.ResponseWriter, r *http.Request) {

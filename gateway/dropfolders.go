@@ -8,6 +8,7 @@ import (
 
 	"dcmgate/dicom"
 	"dcmgate/dropfolder"
+	"dcmgate/images"
 	"dcmgate/spool"
 )
 
@@ -45,6 +46,7 @@ func (g *Gateway) newDropFolders(s *settings, p *parts) (*dropFolders, error) {
 		o := dropfolder.Options{
 			Name: d.Name, Folder: d.Folder, Rejected: d.Rejected, Quiet: d.Quiet, Rescan: d.Rescan, Patience: d.Patience, MaxSize: d.MaxSize,
 			Workers: dropWorkers, Codes: codes, Logger: g.log, Metrics: f.metrics,
+			Aside: func(code string) { p.audit.notTaken(d.DropFolder, code) },
 		}
 		if d.Keep {
 			if o.Done = d.Done; o.Done == "" {
@@ -65,7 +67,7 @@ func (p *parts) dropHandler(g *Gateway, cfg *Config, d watchedAs) (dropfolder.Ha
 		if err != nil {
 			return nil, nil, err
 		}
-		return (&imageFolder{store, d.Patience}).take, imageCodes, nil
+		return (&imageFolder{store, d.Patience, func(in *images.Image) { p.audit.dropped(d.DropFolder, in) }}).take, imageCodes, nil
 	}
 	instances := dropfolder.NewInstances(dropfolder.InstanceOptions{
 		Store: p.spool, Folder: d.Name, CallingAETitle: d.CallingAETitle, CalledAETitle: d.called, Patience: d.Patience,

@@ -33,6 +33,7 @@ var imageSuffixes = []string{".jpg", ".jpeg", ".png", ".bmp", ".JPG", ".JPEG", "
 type imageFolder struct {
 	store    *images.Store
 	patience time.Duration
+	stored   func(*images.Image)
 }
 
 // take is a [dropfolder.Handler].
@@ -79,9 +80,10 @@ func (i *imageFolder) sidecar(f *dropfolder.File, name string) dropfolder.Verdic
 }
 
 func (i *imageFolder) add(ctx context.Context, f, sidecar *dropfolder.File, id images.Identifiers) dropfolder.Verdict {
-	_, _, err := i.store.Add(ctx, images.Incoming{Source: images.FromFolder, Identifiers: id, Body: f})
+	in, _, err := i.store.Add(ctx, images.Incoming{Source: images.FromFolder, Identifiers: id, Body: f})
 	switch {
 	case err == nil:
+		i.stored(&in)
 		return dropfolder.Taken().With(sidecar)
 	case ctx.Err() != nil:
 		return dropfolder.Retry(ctx.Err())

@@ -49,7 +49,7 @@ func TestFolderOfImages(t *testing.T) {
 	put("a copy.jpg", picture.String()) // what counts is what it is
 	put("a copy.jpg.json", sidecar("A1"))
 
-	handler := &imageFolder{store, 300 * time.Millisecond}
+	handler := &imageFolder{store, 300 * time.Millisecond, func(*images.Image) {}}
 	w, err := dropfolder.New(dropfolder.Options{Name: "scope", Folder: dir, Quiet: 100 * time.Millisecond, Rescan: 50 * time.Millisecond, Codes: imageCodes}, handler.take)
 	if err != nil {
 		t.Fatal(err)

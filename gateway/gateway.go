@@ -166,8 +166,10 @@ func (g *Gateway) Run(ctx context.Context) error {
 // What it opened it closes again if something fails.
 func (g *Gateway) open() (_ *parts, err error) {
 	p := &parts{started: time.Now(), forwardEnded: make(chan struct{})}
+	evicted := newEvictions()
 	defer func() {
 		if err != nil {
+			evicted.use(nil)
 			p.listeners.close()
 			if p.control != nil {
 				p.control.Close()
@@ -182,13 +184,14 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
 		return nil, dataDirError(s.DataDir, err)
 	}
-	if p.spool, err = g.openSpool(lockWait); err != nil {
+	if p.spool, err = g.openSpool(lockWait, evicted); err != nil {
 		return nil, dataDirError(s.DataDir, err)
 	}
 	p.images = newKeptImages(s.DataDir, p.spool, g.log, g.registry)
 	if p.audit, err = openAudit(&s.Config, s.syslog, g.log, g.registry); err != nil {
 		return nil, err
 	}
+	evicted.use(p.audit)
 	if p.forward, err = g.newForwarder(s, p); err != nil {
 		return nil, err
 	}
@@ -200,7 +203,7 @@ func (g *Gateway) open() (_ *parts, err error) {
 	if p.published, p.publish.offered, err = g.newPublishers(s, p.spool, to); err != nil {
 		return nil, err
 	}
-	if p.upstreams, err = g.newUpstreams(s); err != nil {
+	if p.upstreams, err = g.newUpstreams(s, p.audit.askedUpstream); err != nil {
 		return nil, err
 	}
 	p.callees = newCallees(s, g.log, g.registry)
@@ -264,9 +267,11 @@ const (
 	lockPoll = 50 * time.Millisecond
 )
 
-func (g *Gateway) openSpool(wait time.Duration) (*spool.Spool, error) {
+func (g *Gateway) openSpool(wait time.Duration, evicted *evictions) (*spool.Spool, error) {
+	o := servingOptions(g.settings().Config, g.log, g.registry)
+	o.Evicted = evicted.tell
 	for ; ; wait -= lockPoll {
-		s, err := spool.Open(g.settings().DataDir, servingOptions(g.settings().Config, g.log, g.registry))
+		s, err := spool.Open(g.settings().DataDir, o)
 		if !errors.Is(err, spool.ErrLocked) || wait <= 0 {
 			return s, err
 		}

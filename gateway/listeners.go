@@ -249,7 +249,9 @@ func (g *Gateway) serve(p *parts, key string, l *listening) {
 			return p.dicom.ServeTLSBy(l, func() *tls.Config { return g.settings().server })
 		})
 	case listenHTTP:
-		p.serveHTTP(l, newHTTPServer(p.backstage, p.people, g.log), g.adminListener(l))
+		server := newHTTPServer(p.backstage, p.people, g.log)
+		server.ErrorLog = httpErrors{g.log, p.audit.noHandshake}.logger()
+		p.serveHTTP(l, server, g.adminListener(l))
 	case listenPublic:
 		server, limited := g.newPublicServer(p, l)
 		p.serveHTTP(l, server, limited)

@@ -19,11 +19,11 @@ func TestStartWaitsForWhoeverLooksIntoTheSpool(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := g.openSpool(0); !errors.Is(err, spool.ErrLocked) {
+	if _, err := g.openSpool(0, newEvictions()); !errors.Is(err, spool.ErrLocked) {
 		t.Fatalf("opened beside another: %v", err)
 	}
 	time.AfterFunc(3*lockPoll, func() { looking.Close() })
-	s, err := g.openSpool(lockWait)
+	s, err := g.openSpool(lockWait, newEvictions())
 	if err != nil {
 		t.Fatal(err)
 	}

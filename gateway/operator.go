@@ -91,14 +91,29 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 	if _, err := os.Stat(cfg.DataDir); err != nil {
 		return nil, nil, fmt.Errorf("no gateway is running, and there is no data directory: %w; name the one to use with --config or --data-dir", err)
 	}
-	s, err := spool.Open(cfg.DataDir, spoolOptions(cfg, nil, nil))
+	evicted := newEvictions()
+	options := spoolOptions(cfg, nil, nil)
+	options.Evicted = evicted.tell
+	s, err := spool.Open(cfg.DataDir, options)
 	if err != nil {
 		return nil, nil, fmt.Errorf("no gateway answers at %s, and its spool cannot be opened: %w", cfg.DataDir, err)
 	}
 	kept := newKeptImages(cfg.DataDir, s, nil, nil)
+	closeAll := func() error {
+		evicted.use(nil) // or the spool would wait for it
+		return errors.Join(kept.close(), s.Close())
+	}
+	trail := cfg
+	trail.Audit.Syslog.Address = "" // the gateway sends it, once it runs
+	a, err := openAudit(&trail, nil, nil, nil)
+	if err != nil {
+		return nil, nil, errors.Join(err, closeAll())
+	}
+	evicted.use(a)
 	store, err := kept.of(&cfg.Images)
 	if err != nil {
-		return nil, nil, errors.Join(err, s.Close())
+		a.close()
+		return nil, nil, errors.Join(err, closeAll())
 	}
 	o := &operations{
 		images: func() (*images.Store, error) { return kept.configured(&cfg.Images) },
@@ -107,20 +122,16 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 			return rebuildOffline(ctx, cfg, s, store, name, progress)
 		},
 		restore: func(ctx context.Context, rq RestoreRequest, progress func(int, int)) (RestoreReport, error) {
-			return restoreOffline(ctx, cfg, s, rq, progress)
+			return restoreOffline(ctx, cfg, s, a, rq, progress)
 		},
 		revoke: func(study dicom.UID) error { return revokeLinks(cfg, study) },
 		reload: func() (Reloaded, error) { return Reloaded{}, errNobodyToReload },
 	}
-	cfg.Audit.Syslog.Address = "" // the gateway sends it, once it runs
-	a, err := openAudit(&cfg, nil, nil, nil)
-	if err != nil {
-		return nil, nil, errors.Join(err, kept.close(), s.Close())
-	}
 	stop := a.write()
 	return a.operator(o), func() error {
+		err := closeAll()
 		stop()
-		return errors.Join(kept.close(), s.Close())
+		return err
 	}, nil
 }
 

@@ -145,11 +145,12 @@ type restoring struct {
 	spool     *spool.Spool
 	scp       *qr.SCP
 	dial      func(aeTitle string) qr.Dial
+	audit     *auditor
 }
 
 // restoring is what a running gateway has for it.
 func (p *parts) restoring() *restoring {
-	r := &restoring{running: true, spool: p.spool, scp: p.receive.queries, dial: p.callees.destination}
+	r := &restoring{running: true, spool: p.spool, scp: p.receive.queries, dial: p.callees.destination, audit: p.audit}
 	if len(p.upstreams.clients()) > 0 {
 		r.upstreams = collector{p.receive.queries}
 	}
@@ -239,20 +240,20 @@ func (r *restoring) run(ctx context.Context, rq RestoreRequest, progress func(do
 	if err != nil || dial == nil {
 		return report, err
 	}
-	sent, err := r.scp.SendStudy(ctx, rq.Study, dial)
+	sent, err := r.scp.SendStudy(ctx, rq.Study, dial, r.audit.sentTo(ctx, rq.To))
 	report.Sent = &sent
 	return report, err
 }
 
 // restoreOffline restores with no gateway running.
-func restoreOffline(ctx context.Context, cfg Config, s *spool.Spool, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error) {
+func restoreOffline(ctx context.Context, cfg Config, s *spool.Spool, a *auditor, rq RestoreRequest, progress func(done, total int)) (RestoreReport, error) {
 	secure, errs := loadSecurity(&cfg)
 	if len(errs) > 0 {
 		return RestoreReport{}, errors.Join(errs...)
 	}
 	scp := qr.New(qr.Options{Index: s, AETitle: cfg.AETitle})
-	r := &restoring{spool: s, scp: scp, dial: newCallees(&settings{Config: cfg, security: secure}, nil, nil).destination}
-	if cloud := newRestorer(&cfg, secure.cloud, s, nil, nil, nil); cloud != nil {
+	r := &restoring{spool: s, scp: scp, dial: newCallees(&settings{Config: cfg, security: secure}, nil, nil).destination, audit: a}
+	if cloud := newRestorer(&cfg, secure.cloud, s, a, nil, nil); cloud != nil {
 		r.cloud = cloud
 	}
 	return r.run(ctx, rq, progress)

@@ -70,6 +70,7 @@ func (r *receiver) noteMissing(rq *dimse.AssociationRequest, p Peer, results []p
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
+		r.audit.lacksRights(rq, missing)
 		r.incidents.note(IncidentRights, subject(rq), "the peer's allow lacks "+strings.Join(missing, ", "))
 		r.log.Warn("peer lacks rights", "association", rq.ID, "peer", pdu.Printable(p.AETitle), "remote", rq.Remote, "missing", strings.Join(missing, ","))
 	}

@@ -174,7 +174,7 @@ func (g *Gateway) newPublicServer(p *parts, l net.Listener) (*http.Server, net.L
 		standard.ServeHTTP(w, r)
 	}
 	server := newHTTPServer(p.backstage, http.HandlerFunc(handler), g.log)
-	server.WriteTimeout = 0
+	server.WriteTimeout, server.ErrorLog = 0, httpErrors{g.log, p.audit.noHandshake}.logger()
 	server.Protocols = new(http.Protocols)
 	server.Protocols.SetHTTP1(true) // a connection carries one request at a time, so that limits on connections limit
 	return server, liveTLS{p.web.Limit(l), func() *tls.Config { return g.settings().public }}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,6 +41,28 @@ func spoolOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer) 
 // prepareRate is how fast a running gateway zeroes segments ahead while nobody stores, in bytes per second: seconds for
 // the whole pool, and a fraction of what a disk does.
 const prepareRate = 400 << 20
+
+// evictions tells the audit trail what a spool evicts. The trail is opened after the spool, which waits for it if it has to.
+type evictions struct {
+	known sync.Once
+	ready chan struct{}
+	trail *auditor
+}
+
+func newEvictions() *evictions { return &evictions{ready: make(chan struct{})} }
+
+// use ends the waiting; nil is for no trail. Only the first call counts.
+func (e *evictions) use(a *auditor) {
+	e.known.Do(func() {
+		e.trail = a
+		close(e.ready)
+	})
+}
+
+func (e *evictions) tell(list []spool.Instance) {
+	<-e.ready
+	e.trail.evicted(list)
+}
 
 // servingOptions are those of a gateway that receives, as opposed to a command that looks into the spool.
 func servingOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer) spool.Options {

@@ -38,20 +38,29 @@ func (t *trouble) caution(log *slog.Logger, key, message string, args ...any) {
 }
 
 func (t *trouble) log(log *slog.Logger, level slog.Level, key, message string, args ...any) {
+	repeated, due := t.due(key)
+	if !due {
+		return
+	}
+	if repeated > 0 {
+		args = append(args, "repeated", repeated)
+	}
+	log.Log(context.Background(), level, message, args...)
+}
+
+// due tells whether a condition that was met is to be told of, and how often it was met untold before.
+func (t *trouble) due(key string) (repeated int, due bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
 	c, met := t.seen[key]
-	switch {
-	case !met:
-		c = &condition{}
-		t.seen[key] = c
-	case now.Sub(c.logged) < repeatAfter:
+	if met && now.Sub(c.logged) < repeatAfter {
 		c.repeated++
-		return
-	case c.repeated > 0:
-		args = append(args, "repeated", c.repeated)
+		return 0, false
 	}
-	*c = condition{logged: now}
-	log.Log(context.Background(), level, message, args...)
+	if met {
+		repeated = c.repeated
+	}
+	t.seen[key] = &condition{logged: now}
+	return repeated, true
 }

@@ -143,21 +143,22 @@ func (u *source) read(ctx context.Context, data io.Reader, now time.Time) io.Rea
 // replaced as a whole.
 type upstreams struct {
 	metrics *upstream.Metrics
+	asked   func(upstream.Asked)
 	list    atomic.Pointer[[]*upstream.Upstream]
 }
 
 func (u *upstreams) clients() []*upstream.Upstream { return *u.list.Load() }
 
-func (g *Gateway) newUpstreams(s *settings) (*upstreams, error) {
-	u := &upstreams{metrics: upstream.NewMetrics(g.registry)}
-	list, err := g.upstreamClients(s, u.metrics, func(string) *upstream.Upstream { return nil })
+func (g *Gateway) newUpstreams(s *settings, asked func(upstream.Asked)) (*upstreams, error) {
+	u := &upstreams{metrics: upstream.NewMetrics(g.registry), asked: asked}
+	list, err := g.upstreamClients(s, u, func(string) *upstream.Upstream { return nil })
 	u.list.Store(&list)
 	return u, err
 }
 
 // upstreamClients makes the clients, but for those that kept returns: these go on
 // as they are.
-func (g *Gateway) upstreamClients(s *settings, metrics *upstream.Metrics, kept func(name string) *upstream.Upstream) ([]*upstream.Upstream, error) {
+func (g *Gateway) upstreamClients(s *settings, of *upstreams, kept func(name string) *upstream.Upstream) ([]*upstream.Upstream, error) {
 	var list []*upstream.Upstream
 	for _, u := range s.Upstreams {
 		if client := kept(u.Name); client != nil {
@@ -168,7 +169,7 @@ func (g *Gateway) upstreamClients(s *settings, metrics *upstream.Metrics, kept f
 			Name: u.Name, AETitle: u.AETitle, CallingAETitle: s.AETitle, Address: u.Address, TLS: s.upstreams[u.Name],
 			Models: u.Models, CharacterSet: u.CharacterSet, Associations: u.Associations, Calendar: u.Calendar,
 			AssociationTimeout: u.Timeouts.Association, QueryTimeout: u.Timeouts.Query, MoveTimeout: u.Timeouts.Move, WriteTimeout: u.Timeouts.Write,
-			Logger: g.log, Registerer: g.registry, Metrics: metrics,
+			Asked: of.asked, Logger: g.log, Registerer: g.registry, Metrics: of.metrics,
 		})
 		if err != nil {
 			return nil, err
@@ -183,7 +184,7 @@ func (g *Gateway) upstreamClients(s *settings, metrics *upstream.Metrics, kept f
 func (t *transition) upstreams() error {
 	u := t.parts.upstreams
 	before := u.clients()
-	list, err := t.upstreamClients(t.new, u.metrics, func(name string) *upstream.Upstream {
+	list, err := t.upstreamClients(t.new, u, func(name string) *upstream.Upstream {
 		i := slices.IndexFunc(before, func(c *upstream.Upstream) bool { return c.Name() == name })
 		if i < 0 || t.taken.touch("ae_title") || t.taken.touchAt("upstreams["+name+"]") {
 			return nil

@@ -72,7 +72,7 @@ func TestUpstreamStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	upstreams, err := g.newUpstreams(g.settings())
+	upstreams, err := g.newUpstreams(g.settings(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

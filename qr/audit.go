@@ -46,9 +46,9 @@ var telling = map[dicom.Tag]string{
 // maxAudited bounds an identifier for an audit trail in bytes.
 const maxAudited = 6 << 10
 
-// audited is an identifier as an audit trail may hold it: all keys, but the values of those alone that do not tell who a
+// Audited is an identifier as an audit trail may hold it: all keys, but the values of those alone that do not tell who a
 // patient is. One that is too long is told without any values.
-func audited(keys []Attribute) []byte {
+func Audited(keys []Attribute) []byte {
 	for _, most := range []int{maxAudited, 0} {
 		id := Identifier{}
 		room := most

@@ -261,7 +261,7 @@ func (m *retrieve) account(o *retrieveOutcome) {
 
 func (m *retrieve) audit(rq *dimse.Request, o *retrieveOutcome) {
 	asked := Asked{
-		Operation: m.operation, SOPClass: rq.Context.AbstractSyntax, Identifier: audited(o.keys), Destination: o.destination, Status: o.status,
+		Operation: m.operation, SOPClass: rq.Context.AbstractSyntax, Identifier: Audited(o.keys), Destination: o.destination, Status: o.status,
 	}
 	if o.tally != nil {
 		asked.Matches, asked.Failed = o.tally.expected(), o.tally.failures()

@@ -136,7 +136,7 @@ func (f *find) ServeDIMSE(ctx context.Context, w dimse.ResponseWriter, rq *dimse
 	}
 	f.account(&o)
 	f.o.Audit.Asked(f.caller, Asked{
-		Operation: dimse.CFindRQ, SOPClass: rq.Context.AbstractSyntax, Identifier: audited(o.keys), Matches: o.matches, Status: o.status,
+		Operation: dimse.CFindRQ, SOPClass: rq.Context.AbstractSyntax, Identifier: Audited(o.keys), Matches: o.matches, Status: o.status,
 	})
 }
 

@@ -19,14 +19,14 @@ type Sent struct {
 
 // SendStudy sends what is stored of a study as a C-MOVE would, which nobody has asked for over an association. What becomes of
 // the instances is in Sent; the error is of the index or the context.
-func (s *SCP) SendStudy(ctx context.Context, study dicom.UID, dial Dial) (Sent, error) {
+func (s *SCP) SendStudy(ctx context.Context, study dicom.UID, dial Dial, told func(in *spool.Instance, ok bool)) (Sent, error) {
 	q, level, err := studyRetrieval(study)
 	if err != nil {
 		return Sent{}, err
 	}
 	r := &retrieval{
 		scp: s, index: s.o.Index, query: q, level: level, tally: newTally(s.metrics.suboperations[dimse.CMoveRQ]),
-		told: func(*spool.Instance, bool) {}, // whoever calls this tells it
+		told: told,
 	}
 	r.send = r.sendTo(dial)
 	err = r.run(ctx)

@@ -175,6 +175,9 @@ func (s *Spool) evictFrom(info segment.Info, model evictOp, over int64, whole bo
 			return bytes, err
 		}
 		s.metrics.evicted(len(o.freed))
+		if len(o.gone) > 0 {
+			s.o.Evicted(o.gone)
+		}
 		freed = append(freed, o.freed...)
 		bytes += o.bytes
 		if over > 0 {
@@ -224,6 +227,7 @@ type evictOp struct {
 	over    int64     // stop after so many bytes; negative: never
 
 	freed []segment.Location
+	gone  []Instance // as they were, if somebody is told of it
 	bytes int64
 	done  chan error
 }
@@ -258,8 +262,12 @@ func (o *evictOp) evict(t *tx, id InstanceID) error {
 	if err != nil || open {
 		return err
 	}
+	before := *in
 	if err := t.bury(in); err != nil {
 		return err
+	}
+	if o.s.o.Evicted != nil {
+		o.gone = append(o.gone, before)
 	}
 	o.freed = append(o.freed, in.location)
 	o.bytes += in.location.Length

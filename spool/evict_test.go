@@ -39,6 +39,13 @@ func evictNow(t *testing.T, s *Spool) {
 func TestUndeliveredIsNeverEvicted(t *testing.T) {
 	o := small()
 	o.Retention = time.Hour
+	var mu sync.Mutex
+	var told []Instance
+	o.Evicted = func(list []Instance) {
+		mu.Lock()
+		defer mu.Unlock()
+		told = append(told, list...)
+	}
 	s, c := evictionSpool(t, o)
 	tpl := synth.NewTemplate(20_000, 1)
 	var kept, gone []Receipt
@@ -79,6 +86,16 @@ func TestUndeliveredIsNeverEvicted(t *testing.T) {
 			t.Errorf("custody record %+v, %v", in, err)
 		}
 	}
+	mu.Lock()
+	if len(told) != len(gone) {
+		t.Errorf("told of %d evicted, want %d", len(told), len(gone))
+	}
+	for i := range told {
+		if told[i].State != InstanceStored || len(told[i].Metadata.Elements) == 0 {
+			t.Errorf("told of %+v, not as it was", told[i])
+		}
+	}
+	mu.Unlock()
 	st := s.Stats()
 	if st.Instances != 4 || st.Evicted != 8 || st.EvictableBytes != 0 {
 		t.Errorf("%+v", st)

@@ -38,6 +38,9 @@ type Options struct {
 	// KeepUnrouted protects instances that never had a job from eviction for room: they go by Retention alone.
 	// Without it they count as delivered, since nobody waits for them.
 	KeepUnrouted bool
+	// Evicted is told of the instances whose bytes were given up, a batch at a time, for an audit trail. It returns soon. nil
+	// tells nobody.
+	Evicted func([]Instance)
 	// CustodyRecords bounds how many records of evicted instances are kept; 1,000,000.
 	CustodyRecords int64
 	// CustodyAge bounds how long they are kept; 400 days.

@@ -128,6 +128,9 @@ func (u *Upstream) move(ctx context.Context, f *fetch) {
 	}
 	outcome, took := outcomeOf(f.err), time.Since(begun).Seconds()
 	u.metrics.moves[outcome].Inc()
+	if f.association != "" {
+		u.o.Asked(Asked{Upstream: u.o.Name, Operation: dimse.CMoveRQ, SOPClass: qr.StudyRootMove, Identifier: qr.Audited(f.Identifier().Attributes), Count: f.moved, Err: f.err})
+	}
 	args := []any{"upstream", u.o.Name, "outcome", outcome, "instances", max(f.moved, 0), "seconds", took}
 	if f.association != "" {
 		args = append(args, "association", f.association)

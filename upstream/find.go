@@ -51,6 +51,8 @@ type search struct {
 	begun    time.Time
 	matches  chan qr.Match
 	partly   bool          // the archive does not match all that was asked for
+	asked    bool          // it was put over an association
+	count    int           // answers
 	over     chan struct{} // closed when there will be no more matches
 	err      error         // set before that
 }
@@ -67,6 +69,9 @@ func (s *search) run() {
 	s.metrics.queries[outcomeOf(s.err)].Inc()
 	if s.err == nil {
 		s.metrics.seconds.Observe(time.Since(s.begun).Seconds())
+	}
+	if s.asked {
+		s.o.Asked(Asked{Upstream: s.o.Name, Operation: dimse.CFindRQ, SOPClass: s.question.SOPClass, Identifier: qr.Audited(s.question.Identifier.Attributes), Count: s.count, Err: s.err})
 	}
 	close(s.over)
 	if wind != nil {
@@ -118,6 +123,7 @@ func (s *search) put(ctx context.Context) (wind func(), err error) {
 		s.breaker.Withdrawn()
 		return idle, err
 	}
+	s.asked = true
 	p, err := c.association.Do(ctx, pc.ID, dimse.Command{CommandField: dimse.CFindRQ, AffectedSOPClassUID: q.SOPClass}, bytes.NewReader(data))
 	if err != nil {
 		return func() { c.abandon() }, s.ended(ctx, err)
@@ -189,6 +195,7 @@ func (s *search) collect(ctx context.Context, c *conversation, p *dimse.Pending,
 		if r.Status.Class() != dimse.ClassPending {
 			return r.Status, nil
 		}
+		s.count++
 		if waited += time.Since(begun); waited > queryPatience*s.o.QueryTimeout {
 			return 0, &dimse.TimeoutError{Waiting: "the last response", Limit: queryPatience * s.o.QueryTimeout}
 		}

@@ -38,6 +38,10 @@ type Options struct {
 	MoveTimeout  time.Duration
 	WriteTimeout time.Duration // of one burst; default that of package dimse
 
+	// Asked is told of queries and retrievals that were put to the archive, for an audit trail; it returns at once. nil tells
+	// nobody.
+	Asked func(Asked)
+
 	Logger     *slog.Logger          // nil discards
 	Registerer prometheus.Registerer // of the associations' metrics; nil registers nothing
 	Metrics    *Metrics              // nil counts for nobody
@@ -65,6 +69,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.MoveTimeout <= 0 {
 		o.MoveTimeout = 2 * time.Minute
 	}
+	if o.Asked == nil {
+		o.Asked = func(Asked) {}
+	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -72,6 +79,16 @@ func (o Options) withDefaults() (Options, error) {
 		o.Metrics = NewMetrics(nil)
 	}
 	return o, nil
+}
+
+// Asked is a C-FIND or C-MOVE to an archive that is over.
+type Asked struct {
+	Upstream   string // name
+	Operation  dimse.CommandField
+	SOPClass   dicom.UID
+	Identifier []byte // as [qr.Audited] has it
+	Count      int    // answers to a C-FIND; instances that the archive says it has sent, negative if it does not say
+	Err        error  // why it was not answered, or not to its end
 }
 
 // How the circuit breaker goes about an archive that does not work: each attempt is a query or retrieval that somebody waits

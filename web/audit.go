@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"dcmgate/dicom"
+	"dcmgate/images"
 	"dcmgate/spool"
 )
 
@@ -11,11 +12,14 @@ import (
 type Audited struct {
 	Client   string // access key, "" if it is not known
 	Address  string
-	Download bool      // instances were sent; otherwise those of a study were listed
+	Download bool      // instances, or an image that is not DICOM, were sent
+	Upload   bool      // an image that is not DICOM was stored; neither: instances of a study were listed
 	Study    dicom.UID // "" if it is not known
 	// Instance is one of those listed or sent, nil if there were none.
 	Instance *spool.Instance
-	Count    int // instances listed, or sent, in part or whole
+	// Image is the image that is not DICOM, nil if there was none.
+	Image *images.Image
+	Count int // instances listed, or sent, in part or whole
 	// Refused says that the client was not entitled: its signature or address was not good. The same is told once a minute,
 	// with how often it was not.
 	Refused  bool
@@ -30,7 +34,8 @@ func (x *exchange) audit(repeated int) {
 		return
 	}
 	x.o.Audit(Audited{
-		Client: x.client, Address: x.address(), Download: x.kind == "download" || x.kind == "image", Study: x.about, Instance: x.of, Count: x.count,
+		Client: x.client, Address: x.address(), Download: x.kind == "download" || x.kind == "image", Upload: x.kind == "upload",
+		Study: x.about, Instance: x.of, Image: x.file, Count: x.count,
 		Refused: x.outcome == outcomeBadSignature || x.outcome == outcomeBadLink, Repeated: repeated,
 		Whole: x.outcome == outcomeOK, Reason: x.reason,
 	})

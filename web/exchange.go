@@ -12,6 +12,7 @@ import (
 
 	"dcmgate/cloud"
 	"dcmgate/dicom"
+	"dcmgate/images"
 	"dcmgate/spool"
 )
 
@@ -43,6 +44,7 @@ type exchange struct {
 	count   int             // images listed or sent
 	about   dicom.UID       // the study, once it is known
 	of      *spool.Instance // one of the images
+	file    *images.Image   // that is not DICOM
 	begun   time.Time
 }
 

@@ -47,6 +47,7 @@ func (x *exchange) image() {
 		return
 	}
 	defer f.Close()
+	x.file = &in
 	if !usableRanges(x.r.Header.Get("Range")) {
 		x.r.Header.Del("Range")
 	}
@@ -88,7 +89,7 @@ func (x *exchange) upload() {
 	_, late := errors.AsType[net.Error](err)
 	switch {
 	case err == nil:
-		x.count = 1
+		x.count, x.file = 1, &in
 		x.w.Header().Set("Location", ImagePath+in.Name())
 		x.answerStatus(map[bool]int{true: http.StatusCreated, false: http.StatusOK}[added], cloud.Answer{Code: cloud.CodeOK, Message: cloud.CodeOK.Meaning(), Result: []cloud.Image{}})
 	case errors.Is(err, images.ErrTooLarge):

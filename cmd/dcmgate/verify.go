@@ -73,6 +73,8 @@ func runRebuild(cmd *cobra.Command, at *where, asJSON bool) error {
 	bar := newByteBar(cmd.ErrOrStderr(), "rebuilding")
 	report, err := gateway.Rebuild(cmd.Context(), cfg, bar.set)
 	bar.close()
+	noteCommand(cmd, cfg, gateway.NotedRebuild, fmt.Sprintf("the index: %s, %d missing, %d unreadable, %d damaged",
+		count(report.Instances, "instance"), report.Missing, report.Unreadable, report.Damaged), err)
 	if err != nil {
 		return err
 	}

@@ -108,6 +108,13 @@ func printViews(out io.Writer, list []views.Status) error {
 	return nil
 }
 
+// noteCommand tells the audit trail of a command; that it cannot be told is remarked on.
+func noteCommand(cmd *cobra.Command, cfg gateway.Config, command, subject string, failed error) {
+	if err := gateway.NoteCommand(cmd.Context(), cfg, command, subject, failed); err != nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "dcmgate: the audit trail was not told: %v\n", err)
+	}
+}
+
 func newViewsRebuild() *cobra.Command {
 	var at database
 	cmd := &cobra.Command{
@@ -161,7 +168,9 @@ func newViewsExport() *cobra.Command {
 				return err
 			}
 			out := bufio.NewWriter(cmd.OutOrStdout())
-			if _, err := views.Export(cmd.Context(), source, view, asJSON, out); err != nil {
+			_, err = views.Export(cmd.Context(), source, view, asJSON, out)
+			noteCommand(cmd, cfg, gateway.NotedExport, v.Name+": "+view, err)
+			if err != nil {
 				if errors.Is(err, views.ErrView) {
 					return usageError{err}
 				}

@@ -33,16 +33,17 @@ func newViewsInit() *cobra.Command {
 			"Secrets are references: file:PATH or credential:NAME.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o, dataDir, err := f.options()
+			o, cfg, err := f.options()
 			if err != nil {
 				return usageError{err}
 			}
-			if err := actAsOwner(dataDir); err != nil {
+			if err := actAsOwner(cfg.DataDir); err != nil {
 				return err
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), initTimeout)
 			defer cancel()
 			err = views.Init(ctx, o, func(step string) { fmt.Fprintln(cmd.OutOrStdout(), step) })
+			noteCommand(cmd, cfg, gateway.NotedInit, f.subject(), err)
 			if errors.Is(err, views.ErrAccount) || errors.Is(err, views.ErrSource) {
 				return usageError{err}
 			}
@@ -58,38 +59,46 @@ func newViewsInit() *cobra.Command {
 	return cmd
 }
 
-// options reads what the flags refer to, and returns the data directory, too.
-func (f *initFlags) options() (o views.InitOptions, dataDir string, err error) {
+// options reads what the flags refer to, and returns the configuration, too.
+func (f *initFlags) options() (o views.InitOptions, cfg gateway.Config, err error) {
 	cfg, v, err := f.find()
 	if err != nil {
-		return o, "", err
+		return o, cfg, err
 	}
-	dataDir = cfg.DataDir
+	f.name = v.Name
 	o.AsText = v.AsText
-	if o.Source, err = v.Source(dataDir); err != nil {
-		return o, dataDir, err
+	if o.Source, err = v.Source(cfg.DataDir); err != nil {
+		return o, cfg, err
 	}
 	if f.admin != "" {
 		dsn, err := reference("--admin", f.admin)
 		if err != nil {
-			return o, dataDir, err
+			return o, cfg, err
 		}
-		if o.Admin, err = views.ParseSource(dsn, dataDir); err != nil {
-			return o, dataDir, fmt.Errorf("--admin: %w", err)
+		if o.Admin, err = views.ParseSource(dsn, cfg.DataDir); err != nil {
+			return o, cfg, fmt.Errorf("--admin: %w", err)
 		}
 	}
 	if f.reader == "" {
-		return o, dataDir, nil
+		return o, cfg, nil
 	}
 	if f.connections < 1 || f.connections > 1000 || f.statement < time.Second || f.statement > time.Hour {
-		return o, dataDir, errors.New("--connections is 1 to 1000, --statement-timeout 1s to 1h")
+		return o, cfg, errors.New("--connections is 1 to 1000, --statement-timeout 1s to 1h")
 	}
 	password, err := reference("--reader-password", f.password)
 	if err != nil {
-		return o, dataDir, err
+		return o, cfg, err
 	}
 	o.Reader = &views.Account{Name: f.reader, Password: password, Connections: f.connections, Statement: f.statement}
-	return o, dataDir, nil
+	return o, cfg, nil
+}
+
+// subject is the database, and the accounts that are made, for the audit trail.
+func (f *initFlags) subject() string {
+	if f.reader == "" {
+		return f.name
+	}
+	return f.name + ", account " + f.reader
 }
 
 // reference reads a secret that a flag refers to. One in the flag itself could be read by everybody on the machine.

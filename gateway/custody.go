@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -127,7 +128,7 @@ func (r *reporters) admits(ctx context.Context, rq *dimse.AssociationRequest) bo
 	}
 	from := rq.Remote.Addr().Unmap()
 	for _, d := range r.destinations {
-		if d.AETitle == rq.CallingAETitle() && (r.isPeer(d.AETitle, from) || r.standsFor(ctx, d.Address, from)) {
+		if d.AETitle == rq.CallingAETitle() && r.mayBe(d.AETitle, rq.TLS) && (r.isPeer(d.AETitle, from) || r.standsFor(ctx, d.Address, from)) {
 			return true
 		}
 	}
@@ -138,6 +139,19 @@ func proposesCommitment(rq *pdu.AssociateRQ) bool {
 	return slices.ContainsFunc(rq.PresentationContexts, func(pc pdu.PresentationContext) bool {
 		return dicom.UID(pc.AbstractSyntax) == commitment.SOPClass
 	})
+}
+
+// mayBe reports whether nothing speaks against an AE title: where it is known by certificates, one of them has to be shown.
+func (r *reporters) mayBe(aeTitle string, state *tls.ConnectionState) bool {
+	bound := false
+	for _, p := range r.peers {
+		if p.AETitle == aeTitle && len(p.Certificate) > 0 {
+			if bound = true; p.AdmitsCertificate(state) {
+				return true
+			}
+		}
+	}
+	return !bound
 }
 
 func (r *reporters) isPeer(aeTitle string, from netip.Addr) bool {

@@ -5,9 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,6 +30,8 @@ var ErrSource = errors.New("data source")
 
 // Source is a database to publish to: a server and its dialect, not connected yet.
 type Source struct {
+	Kind     Kind
+	Address  string // HOST:PORT of a server; "" of SQLite, and of one that is reached by a socket
 	dialect  *dialect
 	open     func() (*sql.DB, error)
 	User     string // account that publishes, "" for SQLite
@@ -69,7 +73,7 @@ func sqliteSource(path, dir string) (*Source, error) {
 		}
 		return sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String())
 	}
-	return &Source{dialect: sqliteDialect, Database: path, open: open}, nil
+	return &Source{Kind: SQLite, dialect: sqliteDialect, Database: path, open: open}, nil
 }
 
 func postgresSource(dsn string) (*Source, error) {
@@ -84,8 +88,12 @@ func postgresSource(dsn string) (*Source, error) {
 	cfg.RuntimeParams["synchronous_commit"] = "on" // as for SQLite
 	// Statements are planned for the tables as they are: a plan that was kept from when they were empty reads all of them.
 	cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	address := net.JoinHostPort(cfg.Host, strconv.Itoa(int(cfg.Port)))
+	if strings.HasPrefix(cfg.Host, "/") {
+		address = ""
+	}
 	return &Source{
-		dialect: postgresDialect, User: cfg.User, Password: cfg.Password, Database: cfg.Database,
+		Kind: Postgres, Address: address, dialect: postgresDialect, User: cfg.User, Password: cfg.Password, Database: cfg.Database,
 		open: func() (*sql.DB, error) { return stdlib.OpenDB(*cfg), nil },
 	}, nil
 }
@@ -124,8 +132,12 @@ func mysqlSource(dsn string) (*Source, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: not a MySQL address", ErrSource)
 	}
+	address := cfg.Addr
+	if cfg.Net == "unix" {
+		address = ""
+	}
 	return &Source{
-		dialect: mysqlDialect, User: cfg.User, Password: cfg.Passwd, Database: cfg.DBName,
+		Kind: MySQL, Address: address, dialect: mysqlDialect, User: cfg.User, Password: cfg.Passwd, Database: cfg.DBName,
 		open: func() (*sql.DB, error) { return sql.OpenDB(connector), nil },
 	}, nil
 }

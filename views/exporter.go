@@ -40,7 +40,7 @@ func (e *Exporter) Renamed(prefix string) *Exporter {
 	if prefix == "" {
 		prefix = e.root
 	}
-	return &Exporter{newFolder(e.spool, e.root, prefix), e.spool}
+	return &Exporter{e.renamed(prefix), e.spool}
 }
 
 // place is where an instance's file is below the root. Nothing that a sender chooses is part of it. A later version of an

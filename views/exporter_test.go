@@ -215,7 +215,7 @@ func TestRowsWaitForTheirFiles(t *testing.T) {
 	}
 	var mu sync.Mutex
 	failing := true
-	files.syncing = func() error {
+	files.files.syncing = func(*os.File) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if failing {
@@ -244,7 +244,7 @@ func TestSyncOfSharedFolder(t *testing.T) {
 	f := newFolder(nil, t.TempDir(), "")
 	begun, end := make(chan struct{}), make(chan struct{})
 	var synced atomic.Bool
-	f.syncing = func() error {
+	f.files.syncing = func(*os.File) error {
 		close(begun)
 		<-end
 		synced.Store(true)

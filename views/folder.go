@@ -9,11 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // incoming is the folder under an export's root in which files are written before they are moved to their places.
@@ -42,9 +38,7 @@ type folder struct {
 	quieter Quieter
 	root    string
 	prefix  string // of addresses, in place of the root
-	dirty   atomic.Bool
-	mu      sync.Mutex   // held while it is synced: who comes second relies on what the first has done
-	syncing func() error // syncs the root's file system
+	files   *unsynced
 }
 
 // openFolder makes the folder if it is not there and throws away what an earlier run left half written.
@@ -65,10 +59,12 @@ func openFolder(q Quieter, root, prefix string) (*folder, error) {
 }
 
 func newFolder(q Quieter, root, prefix string) *folder {
-	s := &folder{quieter: q, root: root, prefix: prefix}
-	s.syncing = s.syncRoot
-	s.dirty.Store(true) // what is found there may have been put a moment ago
-	return s
+	return &folder{quieter: q, root: root, prefix: prefix, files: newUnsynced(root)}
+}
+
+// renamed is the same folder with other addresses.
+func (f *folder) renamed(prefix string) *folder {
+	return &folder{quieter: f.quieter, root: f.root, prefix: prefix, files: f.files}
 }
 
 // address is where others find the file of a place.
@@ -86,7 +82,7 @@ func (f *folder) has(place string, size int64) (bool, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return false, fmt.Errorf("export: %w", err)
 	}
-	return err == nil && info.Size() == size, nil
+	return err == nil && info.Size() == size && !f.files.doubted(place), nil
 }
 
 // put writes a file, unless it is there; what it is of was received at a time. Afterwards it lets those who store go first.
@@ -98,22 +94,25 @@ func (f *folder) put(ctx context.Context, place string, size int64, received tim
 		return err
 	}
 	began := time.Now()
-	if err := f.write(filepath.Join(f.root, place), write); err != nil {
+	if err := f.write(place, write); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
-	f.dirty.Store(true)
 	return f.rest(ctx, received, time.Since(began))
 }
 
-func (f *folder) write(to string, write func(io.Writer) error) (err error) {
+func (f *folder) write(place string, write func(io.Writer) error) error {
+	w, err := f.files.begin()
+	if err != nil {
+		return err
+	}
+	defer w.end()
 	half, err := os.CreateTemp(filepath.Join(f.root, incoming), "*")
 	if err != nil {
 		return err
 	}
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, half.Close(), os.Remove(half.Name()))
-		}
+		half.Close()           // nothing if all went well
+		os.Remove(half.Name()) // likewise; if it stays the next start does it
 	}()
 	if err := write(half); err != nil {
 		return err
@@ -121,13 +120,13 @@ func (f *folder) write(to string, write func(io.Writer) error) (err error) {
 	if err := half.Chmod(exportFile); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(to), exportFolder); err != nil {
+	if err := half.Close(); err != nil { // with which network file systems tell what they could not write
 		return err
 	}
-	if err := os.Rename(half.Name(), to); err != nil {
+	if err := os.MkdirAll(filepath.Join(f.root, filepath.Dir(place)), exportFolder); err != nil {
 		return err
 	}
-	return half.Close()
+	return w.place(half.Name(), place)
 }
 
 // restAfter is how long to rest after a copy that took so long of what has waited.
@@ -158,28 +157,15 @@ func (f *folder) rest(ctx context.Context, received time.Time, took time.Duratio
 
 // Sync makes durable what was put: one sync of the file system for all files of a batch.
 func (f *folder) Sync() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.dirty.Swap(false) {
-		return nil
-	}
-	if err := f.syncing(); err != nil {
-		f.dirty.Store(true)
+	if err := f.files.sync(); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	return nil
 }
 
-func (f *folder) syncRoot() error {
-	root, err := os.Open(f.root)
-	if err != nil {
-		return err
-	}
-	return errors.Join(unix.Syncfs(int(root.Fd())), root.Close())
-}
-
 // remove takes a file away, and the folders that become empty, so many levels up.
 func (f *folder) remove(place string, levels int) error {
+	f.files.removed(place)
 	path := filepath.Join(f.root, place)
 	if err := os.Remove(path); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {

@@ -40,7 +40,7 @@ func NewImageExporter(s ImageSource, q Quieter, root, prefix string) (*ImageExpo
 
 // Renamed is the exporter with another prefix, for publishers that take over from those that have this one.
 func (e *ImageExporter) Renamed(prefix string) *ImageExporter {
-	return &ImageExporter{e.ImageSource, newFolder(e.quieter, e.root, prefix)}
+	return &ImageExporter{e.ImageSource, e.renamed(prefix)}
 }
 
 // Address implements [Others].

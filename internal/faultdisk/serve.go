@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"sync"
@@ -32,6 +33,7 @@ func init() {
 
 // serve mounts a disk and takes rules until there are no more.
 func serve(below, at string) error {
+	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP) // of a terminal, to all that the test is: it still has to unmount
 	p := &plan{}
 	d, err := mount(below, at)
 	if err != nil {

@@ -196,9 +196,11 @@ func (s *Spool) evictFrom(info segment.Info, model evictOp, over int64, whole bo
 }
 
 // residents lists a batch of the instances that a segment holds, up to the first that was received later than before (if
-// that is not zero): within a segment they lie in order of age.
+// that is not zero): within a segment they lie in order of age. IDs go on from where a clock that was ahead has taken them,
+// and tell no age then.
 func (s *Spool) residents(id segment.ID, start []byte, before time.Time) (ids []InstanceID, next []byte, err error) {
 	prefix := placeKey(id, 0)[:5]
+	ahead := s.o.Now().Add(clockJump)
 	err = s.db.View(func(txn *badger.Txn) error {
 		return scan(txn, prefix, start, true, func(key, value []byte) (bool, error) {
 			if len(ids) == evictBatch {
@@ -208,7 +210,7 @@ func (s *Spool) residents(id segment.ID, start []byte, before time.Time) (ids []
 			if len(value) != 8 {
 				return true, nil
 			}
-			if !before.IsZero() && idAt(value).time().After(before) {
+			if received := idAt(value).time(); !before.IsZero() && received.After(before) && received.Before(ahead) {
 				return false, nil
 			}
 			ids = append(ids, idAt(value))

@@ -58,15 +58,16 @@ type pressure struct {
 	level     atomic.Int32
 	short     atomic.Bool  // the present room is: look at it more often
 	behind    atomic.Bool  // the present room is used up, and eviction can make more
-	next      atomic.Int64 // Unix nanoseconds of the next evaluation
-	refuse    atomic.Int64 // Unix nanoseconds until which the disk counts as full
+	start     time.Time    // moments are counted from it: the clock may be set back
+	next      atomic.Int64 // moment of the next evaluation, in nanoseconds
+	refuse    atomic.Int64 // moment until which the disk counts as full
 	unindexed atomic.Int64 // bytes that open Writers have taken, and of records that the index does not count yet
 
 	mu sync.Mutex
 }
 
 func newPressure(o Options) *pressure {
-	p := &pressure{}
+	p := &pressure{start: time.Now()}
 	p.limits.Store(&Limits{Quota: o.Quota, MinFree: o.MinFree, Retention: o.Retention, KeepUnrouted: o.KeepUnrouted})
 	return p
 }
@@ -84,9 +85,12 @@ func (s *Spool) SetMaxWriters(n int) { s.payloads.SetMaxLanes(n) }
 // Pressure tells the level of back-pressure.
 func (s *Spool) Pressure() Level { return s.pressure.current(s) }
 
+// moment is the time that has passed.
+func (p *pressure) moment() int64 { return int64(time.Since(p.start)) }
+
 // current evaluates if the last evaluation is old.
 func (p *pressure) current(s *Spool) Level {
-	if time.Now().UnixNano() >= p.next.Load() {
+	if p.moment() >= p.next.Load() {
 		p.evaluate(s)
 	}
 	return Level(p.level.Load())
@@ -122,7 +126,7 @@ func (p *pressure) admit(s *Spool) error {
 // forBegin is current, but near the limits does not trust an evaluation made before the last instances, so that no step
 // is left out and the quota is exceeded by no more than what was let in before.
 func (p *pressure) forBegin(s *Spool) Level {
-	old := time.Now().UnixNano() >= p.next.Load()-int64(evaluateEvery-evaluateNear)
+	old := p.moment() >= p.next.Load()-int64(evaluateEvery-evaluateNear)
 	if p.short.Load() && old || p.quotaUsedUp(s) {
 		p.evaluate(s)
 	}
@@ -143,7 +147,7 @@ func (p *pressure) quotaRoom(quota int64, t totals) int64 {
 
 // noSpace is told when a write met a full disk: the figures were too good.
 func (p *pressure) noSpace() {
-	p.refuse.Store(time.Now().Add(fullAfterNoSpace).UnixNano())
+	p.refuse.Store(p.moment() + int64(fullAfterNoSpace))
 	p.next.Store(0)
 }
 
@@ -151,8 +155,8 @@ func (p *pressure) noSpace() {
 func (p *pressure) evaluate(s *Spool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now := time.Now()
-	p.next.Store(now.Add(evaluateEvery).UnixNano())
+	now := p.moment()
+	p.next.Store(now + int64(evaluateEvery))
 	stats, err := s.payloads.Stats()
 	if err != nil {
 		s.health.segmentFailed(err)
@@ -162,7 +166,7 @@ func (p *pressure) evaluate(s *Spool) {
 	r := p.roomOf(s, stats, t)
 	before := Level(p.level.Load())
 	level := r.level(before)
-	noSpace := now.UnixNano() < p.refuse.Load()
+	noSpace := now < p.refuse.Load()
 	if noSpace {
 		level = LevelFull
 	}

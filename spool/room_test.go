@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
 	"dcmgate/internal/synth"
 
@@ -199,7 +198,7 @@ func testIndexWithoutRoom(t *testing.T, cause error, breakIt func(*indexRoom, *a
 	broken.Store(false)
 	waitFor(t, func() bool { return s.Health() == nil })
 	s.pressure.refuse.Store(0)
-	s.pressure.next.Store(time.Now().UnixNano())
+	s.pressure.next.Store(0)
 	mustSend(t, s, tpl.Object(1, 1, 2))
 	verifyClean(t, s)
 }

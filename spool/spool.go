@@ -221,6 +221,7 @@ func (s *Spool) start() {
 	s.tasks.Go(s.watchDue)
 	s.tasks.Go(s.runEvictor)
 	s.tasks.Go(s.probeSegments)
+	s.tasks.Go(s.hastenLate)
 	if s.o.PrepareRate > 0 {
 		s.tasks.Go(s.prepareSegments)
 	}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -335,5 +337,36 @@ func TestSecondOpenIsRefused(t *testing.T) {
 	}
 	if !exists(fresh) {
 		t.Error("an index that the other process may be building is gone")
+	}
+}
+
+// TestFolderIsALink opens a data folder by a symbolic link, with files of others in it, and a copy of it that was made while it
+// was open, the lock's file included.
+func TestFolderIsALink(t *testing.T) {
+	base := t.TempDir()
+	dir, link, copied := filepath.Join(base, "data"), filepath.Join(base, "link"), filepath.Join(base, "copy")
+	if err := errors.Join(os.MkdirAll(filepath.Join(dir, segmentsDir), 0o700), os.Symlink(dir, link)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"lost+found", "segments/.nfs0001", "segments/0000000g.seg", "segments/1.seg", "segments/notes.txt"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("not ours"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := openSpool(t, link, small())
+	tpl := synth.NewTemplate(3000, 1)
+	in := mustSend(t, s, tpl.Object(1, 1, 1)).Instance
+	flush(t, s)
+	if _, err := Open(dir, small()); !errors.Is(err, ErrLocked) || !strings.Contains(err.Error(), fmt.Sprintf("process %d", os.Getpid())) {
+		t.Errorf("by its own name: %v", err)
+	}
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	sameBytes(t, dataSet(t, openSpool(t, copied, small()), in.ID), tpl.Object(1, 1, 1).Data)
+	for _, name := range []string{"lost+found", "segments/notes.txt", "segments/1.seg"} {
+		if b, err := os.ReadFile(filepath.Join(dir, name)); err != nil || string(b) != "not ours" {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
 	}
 }

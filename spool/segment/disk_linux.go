@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,13 +32,29 @@ func (d diskDir) lock() (io.Closer, error) {
 		return nil, err
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		f.Close()
+		defer f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
-			return nil, &LockError{Dir: string(d), Err: err}
+			return nil, &LockError{Dir: string(d), PID: readPID(f), Err: err}
 		}
 		return nil, &os.PathError{Op: "flock", Path: d.path(lockName), Err: err}
 	}
+	writePID(f)
 	return f, nil
+}
+
+// writePID says in a lock's file who has it. It is for people: where it cannot be written it is left out.
+func writePID(f *os.File) {
+	if f.Truncate(0) == nil {
+		fmt.Fprintln(f, os.Getpid())
+	}
+}
+
+// readPID reads what writePID wrote, 0 if that is nothing.
+func readPID(f *os.File) int {
+	var b [20]byte
+	n, _ := f.ReadAt(b[:], 0)
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(b[:n])))
+	return max(pid, 0)
 }
 
 func (d diskDir) list() ([]entry, error) {

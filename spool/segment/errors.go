@@ -29,11 +29,16 @@ var (
 // LockError names the directory that another process has. errors.Is(err, ErrLocked) holds.
 type LockError struct {
 	Dir string
+	PID int // of that process, as it was told by itself; 0: not known
 	Err error
 }
 
 func (e *LockError) Error() string {
-	return fmt.Sprintf("segment: %s is in use by another dcmgate: stop that one, or give this one a directory of its own", e.Dir)
+	who := ""
+	if e.PID != 0 {
+		who = fmt.Sprintf(" (process %d)", e.PID)
+	}
+	return fmt.Sprintf("segment: %s is in use by another dcmgate%s: stop that one, or give this one a directory of its own", e.Dir, who)
 }
 
 // Is reports ErrLocked.
@@ -41,6 +46,17 @@ func (e *LockError) Is(target error) bool { return target == ErrLocked }
 
 // Unwrap returns what the kernel answered.
 func (e *LockError) Unwrap() error { return e.Err }
+
+// FormatError says that a newer version wrote something. It is left as it is.
+type FormatError struct {
+	What          string
+	Format, Known int
+}
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("%s has format %d, and this dcmgate knows formats up to %d: a newer version wrote it; run that version, "+
+		"or bring back a copy of the data folder from before the upgrade", e.What, e.Format, e.Known)
+}
 
 // DamageError says which bytes are damaged and how. errors.Is(err, ErrDamaged) holds.
 type DamageError struct {

@@ -52,6 +52,15 @@ func parseLabel(b []byte) (identity, bool) {
 	return identity{id: ID(le.Uint32(b[8:])), generation: le.Uint64(b[16:]), nonce: le.Uint64(b[24:])}, true
 }
 
+// newerLabel tells which version of a label b is, if it is whole and of a version that is not known. Every version begins
+// alike and has its checksum at the same place.
+func newerLabel(b []byte) (version int, ok bool) {
+	if len(b) < labelSize || string(b[:4]) != labelMagic || binary.LittleEndian.Uint32(b[32:]) != checksum(b[:32]) {
+		return 0, false
+	}
+	return int(b[4]), b[4] > labelVersion
+}
+
 // putSeal writes the seal of a segment whose records end at end into b.
 func (d identity) putSeal(b []byte, end int64) {
 	copy(b, sealMagic)

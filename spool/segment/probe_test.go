@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"encoding/binary"
 	"errors"
 	"slices"
 	"syscall"
@@ -132,4 +133,25 @@ func (d *memDisk) files() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return len(d.names)
+}
+
+// TestNewerLabel opens a segment that a newer version wrote.
+func TestNewerLabel(t *testing.T) {
+	d := newMemDisk()
+	s := ready(t, d, small())
+	o := newObject(1, 3000)
+	store(t, s, o)
+	s.Close()
+	label := d.names[fileName(o.at.Segment, segmentSuffix)].data[:labelSize]
+	set := func(version byte) {
+		label[4] = version
+		binary.LittleEndian.PutUint32(label[32:], checksum(label[:32]))
+	}
+	set(labelVersion + 1)
+	var newer *FormatError
+	if _, err := open(d, small()); !errors.As(err, &newer) || newer.Format != labelVersion+1 || newer.Known != labelVersion {
+		t.Errorf("%v", err)
+	}
+	set(labelVersion)
+	expect(t, ready(t, d, small()), o)
 }

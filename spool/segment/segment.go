@@ -1,6 +1,9 @@
 package segment
 
-import "io"
+import (
+	"fmt"
+	"io"
+)
 
 // segment is a file of records.
 type segment struct {
@@ -37,6 +40,9 @@ func (s *Store) identify(g *segment) error {
 	var b [firstRecord]byte
 	if n, err := f.ReadAt(b[:], 0); err != nil && err != io.EOF {
 		clear(b[n:]) // an unreadable label is a damaged one
+	}
+	if version, newer := newerLabel(b[:]); newer {
+		return &FormatError{What: fmt.Sprintf("segment %08x", uint32(g.id)), Format: version, Known: labelVersion}
 	}
 	id, ok := parseLabel(b[:])
 	if ok && id.id == g.id {

@@ -33,6 +33,7 @@ var (
 	SoftwareConfiguration = dcm("110131", "Software Configuration")
 	RestrictedFunction    = dcm("110132", "Use of Restricted Function")
 	RecordingStopped      = dcm("110133", "Audit Recording Stopped")
+	RecordingStarted      = dcm("110134", "Audit Recording Started")
 	ObjectSecurity        = dcm("110135", "Object Security Attributes Changed")
 )
 

@@ -31,7 +31,7 @@ func TestTrailOnAFailingDisk(t *testing.T) {
 						c.advance(2 * time.Second)
 						l.Record(numbered(n))
 						n++
-						l.flush()
+						l.flush(queueLength)
 						l.maintain()
 					}
 					look()

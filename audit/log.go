@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"dcmgate/dicom"
 )
 
@@ -28,13 +26,16 @@ type Options struct {
 	Sync   time.Duration
 	Syslog *Syslog // where messages are sent, too; nil for nowhere
 
-	Logger     *slog.Logger          // nil discards
-	Registerer prometheus.Registerer // nil registers nothing
-	Now        func() time.Time      // nil: time.Now
+	Logger  *slog.Logger     // nil discards
+	Metrics *Metrics         // nil: for nobody
+	Now     func() time.Time // nil: time.Now
 }
 
 // queueLength is how many messages may wait for being written.
 const queueLength = 8192
+
+// atATime is how many are written before the log looks whether something else is due.
+const atATime = 256
 
 // lookEvery is how often the log looks for what is due.
 const lookEvery = time.Second
@@ -44,24 +45,27 @@ const pruneEvery = time.Minute
 
 // Log is an audit trail. All methods but Run may be called by many goroutines, and on nil, which records nothing.
 type Log struct {
-	o       Options
 	header  header
-	source  Source
-	lock    *os.File
-	files   appender
 	tally   *tally
 	queue   chan *Message
-	metrics *instruments
-	sender  *sender // nil without syslog
+	metrics *Metrics
 	written chan struct{}
+	changes chan *Change
+	ended   chan struct{} // closed when Run ends
+	dir     string        // that the changes made so far lead to; of who makes them
 
 	mu     sync.Mutex // guards closed and gap
 	closed bool
 	gap    gap
 
 	// Of Run alone.
-	pending []byte // lines that could not be written yet
-	waiting int    // how many they are
+	place
+	o       Options
+	source  Source
+	sender  *sender        // nil without syslog
+	leaving sync.WaitGroup // senders of before
+	pending []byte         // lines that could not be written yet
+	waiting int            // how many they are
 	pruned  time.Time
 	synced  time.Time
 	failing bool
@@ -85,25 +89,24 @@ func Open(o Options) (_ *Log, err error) {
 	if err != nil {
 		host = ""
 	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
 	l := &Log{
-		o: o, header: header{host, "dcmgate", strconv.Itoa(os.Getpid())},
-		source:  Source{Site: o.Site, ID: o.Application.AETitle, Types: []SourceType{{applicationServer}}},
-		files:   appender{dir: o.Dir, size: o.FileSize, age: o.FileAge},
+		header:  header{host, "dcmgate", strconv.Itoa(os.Getpid())},
 		queue:   make(chan *Message, queueLength),
+		metrics: o.Metrics,
 		written: make(chan struct{}, 1),
+		changes: make(chan *Change),
+		ended:   make(chan struct{}),
+		dir:     o.Dir,
 	}
 	l.tally = newTally(l.Record, o.Now)
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("audit log: %w", err)
-	}
-	if l.lock, err = lockDir(o.Dir); err != nil {
+	if l.place, err = openPlace(&o, o.Now()); err != nil {
 		return nil, err
 	}
-	if err := l.files.open(o.Now()); err != nil {
-		l.lock.Close()
-		return nil, fmt.Errorf("audit log: %w", err)
-	}
-	l.metrics = newInstruments(o.Registerer, l)
+	l.use(o)
+	l.metrics.queue.Store(&l.queue)
 	if o.Syslog != nil {
 		l.sender = newSender(l, *o.Syslog)
 	}
@@ -161,10 +164,12 @@ func (l *Log) Run(ctx context.Context) error {
 	if l == nil {
 		return nil
 	}
-	sending := l.sender.start()
+	l.sender.start(nil)
 	defer func() {
-		sending()
+		l.sender.stop()
+		l.leaving.Wait()
 		l.Close()
+		close(l.ended)
 	}()
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -173,14 +178,21 @@ func (l *Log) Run(ctx context.Context) error {
 		if l.failing {
 			queue = nil // until what is pending has been written, so that memory is bounded
 		}
+		select { // first of all: somebody waits for it
+		case c := <-l.changes:
+			l.change(c)
+		default:
+		}
 		select {
 		case m := <-queue:
 			l.take(m)
-			l.flush()
+			l.flush(atATime)
 		case <-tick.C:
 			l.tally.due(false)
-			l.flush()
+			l.flush(atATime)
 			l.maintain()
+		case c := <-l.changes:
+			l.change(c)
 		case <-ctx.Done():
 			l.finish()
 			return nil
@@ -193,10 +205,9 @@ func (l *Log) Close() {
 	if l == nil {
 		return
 	}
-	if err := l.files.close(); err != nil {
+	if err := l.close(); err != nil {
 		l.failed("cannot be closed", err)
 	}
-	l.lock.Close() // twice does nothing
 }
 
 // finish writes what there is, once.
@@ -205,7 +216,7 @@ func (l *Log) finish() {
 	l.mu.Lock()
 	l.closed = true
 	l.mu.Unlock()
-	l.flush()
+	l.flush(queueLength)
 	if l.waiting > 0 || len(l.queue) > 0 {
 		l.o.Logger.Error("audit messages are lost: they could not be written before the end", "messages", l.waiting+len(l.queue))
 	}
@@ -214,13 +225,15 @@ func (l *Log) finish() {
 // maxBatch bounds the bytes of one write.
 const maxBatch = 256 << 10
 
-// flush writes what is queued.
-func (l *Log) flush() {
+// flush writes what is pending and so many of the messages that are queued.
+func (l *Log) flush(queued int) {
+	queued = min(queued, len(l.queue))
 	for {
 		// A log that fails tries with what is pending; if that is nothing, a sync failed, and only a write tells whether
 		// the disk works again.
-		for len(l.pending) < maxBatch && len(l.queue) > 0 && (!l.failing || l.waiting == 0) {
+		for len(l.pending) < maxBatch && queued > 0 && (!l.failing || l.waiting == 0) {
 			l.take(<-l.queue)
+			queued--
 		}
 		if len(l.pending) < maxBatch {
 			l.tellGap()

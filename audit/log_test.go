@@ -264,7 +264,7 @@ func TestFullDiskHoldsNothingUp(t *testing.T) {
 	works := l.files.f
 	l.files.f = broken
 	l.Record(numbered(0))
-	l.flush()
+	l.flush(queueLength)
 	if !l.failing || testutil.ToFloat64(l.metrics.failures) == 0 {
 		t.Fatal("writing to a file that is open for reading works")
 	}
@@ -276,11 +276,11 @@ func TestFullDiskHoldsNothingUp(t *testing.T) {
 	}
 	l.files.f = works
 	broken.Close()
-	l.flush()
+	l.flush(queueLength)
 	if l.failing {
 		t.Error("failing still")
 	}
-	l.flush()
+	l.flush(queueLength)
 	l.Close()
 	if list, damaged := entries(t, o.Dir); len(list) != 101 || damaged != 0 || list[100].Message.Description() != "message 100" {
 		t.Errorf("%d entries, %d damaged", len(list), damaged)
@@ -296,7 +296,7 @@ func TestFailedSyncHoldsNothingUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Record(numbered(0))
-	l.flush()
+	l.flush(queueLength)
 	works := l.files.f
 	pipe, other, err := os.Pipe() // cannot be synced
 	if err != nil {
@@ -313,7 +313,7 @@ func TestFailedSyncHoldsNothingUp(t *testing.T) {
 	for i := range 3 {
 		l.Record(numbered(i + 1))
 	}
-	l.flush()
+	l.flush(queueLength)
 	if l.failing || len(l.queue) > 0 {
 		t.Errorf("failing: %v, %d wait", l.failing, len(l.queue))
 	}

@@ -3,13 +3,15 @@ package audit
 import (
 	"maps"
 	"slices"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// instruments are the package's metrics. All labels are fixed words.
-type instruments struct {
+// Metrics are the package's metrics, of one log at a time. All labels are fixed words.
+type Metrics struct {
+	queue     atomic.Pointer[chan *Message]
 	messages  *prometheus.CounterVec
 	lost      prometheus.Counter
 	failures  prometheus.Counter
@@ -19,9 +21,10 @@ type instruments struct {
 	connected prometheus.Gauge
 }
 
-func newInstruments(registry prometheus.Registerer, l *Log) *instruments {
+// NewMetrics registers the metrics; nil registers nothing.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
 	factory := promauto.With(registry)
-	m := &instruments{
+	m := &Metrics{
 		messages: factory.NewCounterVec(prometheus.CounterOpts{
 			Name: "dcmgate_audit_messages_total", Help: "Audit messages, by event.",
 		}, []string{"event"}),
@@ -46,7 +49,12 @@ func newInstruments(registry prometheus.Registerer, l *Log) *instruments {
 	}
 	factory.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "dcmgate_audit_queue", Help: "Audit messages that wait to be written.",
-	}, func() float64 { return float64(len(l.queue)) })
+	}, func() float64 {
+		if q := m.queue.Load(); q != nil {
+			return float64(len(*q))
+		}
+		return 0
+	})
 	for _, word := range slices.Collect(maps.Values(words)) {
 		m.messages.WithLabelValues(word)
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -34,6 +35,11 @@ type Syslog struct {
 	TLS       *tls.Config // of TransportTLS
 }
 
+// same reports whether both are the same server, reached in the same way.
+func (s *Syslog) same(other *Syslog) bool {
+	return s == other || s != nil && other != nil && *s == *other
+}
+
 const (
 	dialTimeout  = 15 * time.Second
 	sendTimeout  = 30 * time.Second // for the server to take a batch
@@ -51,7 +57,12 @@ const cursorFile = "syslog.json"
 // on for a while; after a break what does not is sent again, so that messages may come twice, but none is left out.
 type sender struct {
 	o         Syslog
-	log       *Log
+	logger    *slog.Logger
+	metrics   *Metrics
+	written   <-chan struct{} // says that there may be more
+	stopping  chan struct{}   // closed to have it end
+	cancel    context.CancelFunc
+	ended     chan struct{} // closed at the end
 	lines     lines
 	candidate Position // written some time ago
 	settled   Position // written so long ago that it counts as sent
@@ -61,39 +72,62 @@ type sender struct {
 
 // newSender goes on where the last one has ended; the first one begins with what is recorded from now on.
 func newSender(l *Log, o Syslog) *sender {
-	s := &sender{o: o, log: l, lines: lines{dir: l.o.Dir}}
-	data, err := os.ReadFile(filepath.Join(l.o.Dir, cursorFile))
-	if err == nil && json.Unmarshal(data, &s.settled) == nil {
-		s.saved = s.settled
-		return s
-	}
-	if s.settled, err = end(l.o.Dir); err != nil {
-		l.o.Logger.Warn("the audit log is sent from its beginning: its end cannot be found", "error", err)
-	}
-	s.save() // what is recorded until the first connection comes about is to be sent, too
+	s := &sender{o: o, logger: l.o.Logger, metrics: l.metrics, written: l.written,
+		stopping: make(chan struct{}), ended: make(chan struct{}), lines: lines{dir: l.o.Dir}}
+	s.resume()
 	return s
 }
 
-// start sends in the background until stop is called, which gives what is left a moment to get through.
-func (s *sender) start() (stop func()) {
+// resume finds where the last sender has ended.
+func (s *sender) resume() {
+	data, err := os.ReadFile(filepath.Join(s.lines.dir, cursorFile))
+	if err == nil && json.Unmarshal(data, &s.settled) == nil {
+		s.saved = s.settled
+		return
+	}
+	if s.settled, err = end(s.lines.dir); err != nil {
+		s.logger.Warn("the audit log is sent from its beginning: its end cannot be found", "error", err)
+	}
+	s.save() // what is recorded until the first connection comes about is to be sent, too
+}
+
+// start sends in the background until it is stopped, once another sender has ended if after is not nil.
+func (s *sender) start(after <-chan struct{}) {
 	if s == nil {
-		return func() {}
+		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	stopping, done := make(chan struct{}), make(chan struct{})
+	s.cancel = cancel
 	go func() {
-		defer close(done)
-		s.run(ctx, stopping)
-	}()
-	return func() {
-		defer cancel()
-		close(stopping)
-		select {
-		case <-done:
-		case <-time.After(farewell):
-			cancel()
-			<-done
+		defer close(s.ended)
+		if after != nil {
+			<-after
+			s.resume()
 		}
+		s.run(ctx, s.stopping)
+	}()
+}
+
+// stop gives what is left a moment to get through.
+func (s *sender) stop() {
+	if s == nil {
+		return
+	}
+	defer s.cancel()
+	close(s.stopping)
+	select {
+	case <-s.ended:
+	case <-time.After(farewell):
+		s.cancel()
+		<-s.ended
+	}
+}
+
+// tellUnsent says what a sender that has ended leaves in a directory that the log is no longer in.
+func (s *sender) tellUnsent() {
+	if last, err := end(s.lines.dir); err == nil && last != s.settled {
+		s.logger.Warn("audit messages of the directory before have not all reached the syslog server; they stay in its files",
+			"directory", s.lines.dir, "from", s.settled.File)
 	}
 }
 
@@ -104,13 +138,12 @@ func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 		begun := time.Now()
 		err := s.session(ctx, stopping)
 		s.save()
-		s.log.metrics.connected.Set(0)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
 		if !s.failing {
 			s.failing = true
-			s.log.o.Logger.Error("audit messages do not reach the syslog server; they are kept in the audit log and sent later",
+			s.logger.Error("audit messages do not reach the syslog server; they are kept in the audit log and sent later",
 				"address", s.o.Address, "transport", string(s.o.Transport), "error", err)
 		}
 		if time.Since(begun) > longestWait {
@@ -142,7 +175,8 @@ func (s *sender) session(ctx context.Context, stopping <-chan struct{}) error {
 		conn.Close()
 		<-broken
 	}()
-	s.log.metrics.connected.Set(1)
+	s.metrics.connected.Inc()
+	defer s.metrics.connected.Dec()
 	s.lines.close()
 	s.lines.at, s.candidate = s.settled, s.settled
 	tick := time.NewTicker(settleEvery)
@@ -153,10 +187,10 @@ func (s *sender) session(ctx context.Context, stopping <-chan struct{}) error {
 		}
 		if s.failing {
 			s.failing = false
-			s.log.o.Logger.Info("audit messages reach the syslog server again", "address", s.o.Address)
+			s.logger.Info("audit messages reach the syslog server again", "address", s.o.Address)
 		}
 		select {
-		case <-s.log.written:
+		case <-s.written:
 		case <-tick.C:
 			s.settled, s.candidate = s.candidate, s.lines.at
 			s.save()
@@ -225,7 +259,7 @@ func (s *sender) write(conn net.Conn, batch []byte, n int) error {
 	if _, err := conn.Write(batch); err != nil {
 		return err
 	}
-	s.log.metrics.sent.Add(float64(n))
+	s.metrics.sent.Add(float64(n))
 	return nil
 }
 
@@ -233,8 +267,8 @@ func (s *sender) write(conn net.Conn, batch []byte, n int) error {
 func (s *sender) noteSkipped() {
 	if n := s.lines.skipped; n > 0 {
 		s.lines.skipped = 0
-		s.log.metrics.skipped.Add(float64(n))
-		s.log.o.Logger.Warn("files of the audit log were removed before they were sent to the syslog server; raise audit.keep or audit.max_size", "files", n)
+		s.metrics.skipped.Add(float64(n))
+		s.logger.Warn("files of the audit log were removed before they were sent to the syslog server; raise audit.keep or audit.max_size", "files", n)
 	}
 }
 
@@ -245,7 +279,7 @@ func (s *sender) save() {
 	}
 	data, err := json.Marshal(s.settled)
 	if err == nil { // durable, because without it the next start would leave out what waits
-		err = durable.WriteFile(filepath.Join(s.log.o.Dir, cursorFile), data, 0o600)
+		err = durable.WriteFile(filepath.Join(s.lines.dir, cursorFile), data, 0o600)
 	}
 	if err == nil {
 		s.saved = s.settled

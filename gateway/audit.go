@@ -2,29 +2,15 @@ package gateway
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"net"
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"dcmgate/audit"
 	"dcmgate/dicom"
-	"dcmgate/spool"
 )
-
-// auditor tells the audit trail what happens in the gateway. On nil its methods do nothing; they all return at once.
-type auditor struct {
-	log       *audit.Log
-	own       audit.Participant
-	directory string
-	others    atomic.Pointer[map[string]audit.Participant] // destinations by name, and peers by AE title
-	patient   func(id string) string                       // what is recorded of a patient; nil for nothing
-	floods    *trouble                                     // what many can do again and again
-	watch     func(e *AuditEvent, codes string)            // of tests; nil otherwise
-}
 
 // application is the gateway as a participant.
 func application(aeTitle string) audit.Participant {
@@ -50,9 +36,6 @@ func requestor(p audit.Participant) audit.Participant {
 
 // know remembers where destinations and peers are.
 func (a *auditor) know(cfg *Config) {
-	if a == nil {
-		return
-	}
 	others := make(map[string]audit.Participant)
 	for _, p := range cfg.Peers {
 		others[p.AETitle] = entity(p.AETitle, hostOf(p.Address))
@@ -88,17 +71,6 @@ func hostOf(address string) string {
 	return host
 }
 
-func (a *auditor) patientOf(in *spool.Instance) string {
-	return a.patientID(in.Metadata.Text(dicom.TagPatientID))
-}
-
-func (a *auditor) patientID(id string) string {
-	if a.patient == nil {
-		return ""
-	}
-	return a.patient(id)
-}
-
 // counted are instances that one message tells of.
 type counted struct {
 	audit.Transfer
@@ -106,55 +78,17 @@ type counted struct {
 	n     int
 }
 
-// run tells of the start and writes the log until stop is called, which tells of the end.
-func (a *auditor) run() (stop func()) {
-	if a == nil {
-		return func() {}
-	}
-	a.tell(onStart, audit.Activity(true, a.own, audit.Participant{}))
-	written := a.write()
-	return func() {
-		a.log.EndSessions() // the stop is the last that is told
-		a.tell(onStop, audit.Activity(false, a.own, audit.Participant{}))
-		written()
-	}
-}
-
-// write writes the log until stop is called.
-func (a *auditor) write() (stop func()) {
-	if a == nil {
-		return func() {}
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = a.log.Run(ctx) // never fails
-	}()
-	return func() {
-		cancel()
-		<-ended
-	}
-}
-
-// close gives up a log that does not run.
-func (a *auditor) close() {
-	if a != nil {
-		a.log.Close()
-	}
-}
-
 // alert tells of something that concerns security. by is who did it.
 func (a *auditor) alert(e *AuditEvent, kind audit.CodedValue, outcome audit.Outcome, subject, description string, by ...audit.Participant) {
-	if a != nil {
-		a.tell(e, audit.Alert(kind, outcome, subject, description, append([]audit.Participant{requestor(a.own)}, by...)...))
+	if now := a.trail(); now != nil {
+		now.tell(e, audit.Alert(kind, outcome, subject, description, append([]audit.Participant{requestor(now.own)}, by...)...))
 	}
 }
 
 // again is alert for what somebody can do again and again: it is told once a minute for each key, with a count. Keys are from
 // the code, so that there are few.
 func (a *auditor) again(key string, e *AuditEvent, kind audit.CodedValue, subject, description string, by ...audit.Participant) {
-	if a == nil {
+	if a.trail() == nil {
 		return
 	}
 	if repeated, due := a.floods.due(key); due {
@@ -171,7 +105,7 @@ func times(repeated int) string {
 
 // configured tells that another configuration was taken, or that it was not.
 func (a *auditor) configured(cause string, r *Reloaded, err error) {
-	if a == nil || err == nil && len(r.Changed)+len(r.NeedsRestart) == 0 {
+	if err == nil && len(r.Changed)+len(r.NeedsRestart) == 0 {
 		return
 	}
 	outcome, what := audit.Success, "configuration taken ("+cause+"): "+strings.Join(r.Changed, ", ")
@@ -186,9 +120,6 @@ func (a *auditor) configured(cause string, r *Reloaded, err error) {
 
 // relistened tells that the address of a setting that is listened on is another; "" for none.
 func (a *auditor) relistened(key, from, to string) {
-	if a == nil {
-		return
-	}
 	what := key + ": listens on " + to
 	switch {
 	case to == "":

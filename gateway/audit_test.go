@@ -33,7 +33,7 @@ func trailOf(t *testing.T) (a *auditor, ended func() string) {
 	t.Helper()
 	cfg := Default()
 	cfg.DataDir = t.TempDir()
-	a, err := openAudit(&cfg, nil, nil, nil)
+	a, err := openAudit(&settings{Config: cfg}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,6 +55,8 @@ func everything(t *testing.T, a *auditor) {
 	peer := new(dimse.Association)
 	bad := errors.New("bad")
 
+	a.trail().switched(true)
+	a.trail().switched(false)
 	a.associated(rq)
 	a.ended(rq, dimse.AssociationSummary{})
 	a.refused(dimse.Refusal{Remote: from, Err: &dimse.RejectError{Result: pdu.RejectedPermanent}})
@@ -148,12 +150,12 @@ func refuse(a *auditor, uid int) int {
 func TestAuditTableIsWhatIsTold(t *testing.T) {
 	cfg := Default()
 	cfg.DataDir = t.TempDir()
-	a, err := openAudit(&cfg, nil, nil, nil)
+	a, err := openAudit(&settings{Config: cfg}, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	told := make(map[*AuditEvent]string)
-	a.watch = func(e *AuditEvent, codes string) {
+	a.trail().watch = func(e *AuditEvent, codes string) {
 		if before, ok := told[e]; ok && before != codes {
 			t.Errorf("%s, %s: %s and %s", e.Way, e.What, before, codes)
 		}
@@ -183,7 +185,7 @@ func TestAuditTableIsWhatIsTold(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, past := range []string{"log.Record(", "log.Count(", "audit.Append("} {
+		for _, past := range []string{".Record(", "now.Count(", "t.Count(", "audit.Append("} {
 			if strings.Contains(string(data), past) {
 				t.Errorf("%s: %s) tells past the table", name, past)
 			}

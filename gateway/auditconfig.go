@@ -7,12 +7,9 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"dcmgate/audit"
 	"dcmgate/internal/durable"
@@ -138,27 +135,13 @@ func auditOptions(cfg *Config) audit.Options {
 	}
 }
 
-// openAudit opens the audit trail; nil if it is off. secure is towards the syslog server.
-func openAudit(cfg *Config, secure *tls.Config, log *slog.Logger, registry prometheus.Registerer) (*auditor, error) {
-	if !cfg.Audit.Enabled {
-		return nil, nil
+// sentAuditOptions are those of a log that is sent to the server, if there is one.
+func sentAuditOptions(s *settings) audit.Options {
+	o := auditOptions(&s.Config)
+	if server := s.Audit.Syslog; server.Address != "" {
+		o.Syslog = &audit.Syslog{Transport: server.Transport, Address: server.Address, TLS: s.syslog}
 	}
-	o := auditOptions(cfg)
-	o.Logger, o.Registerer = log, registry
-	if s := cfg.Audit.Syslog; s.Address != "" {
-		o.Syslog = &audit.Syslog{Transport: s.Transport, Address: s.Address, TLS: secure}
-	}
-	l, err := audit.Open(o)
-	if err != nil {
-		return nil, err
-	}
-	a := &auditor{log: l, own: o.Application, directory: o.Dir, floods: newTrouble()}
-	a.know(cfg)
-	if a.patient, err = patientRecorder(cfg.Audit.PatientID, o.Dir); err != nil {
-		l.Close()
-		return nil, err
-	}
-	return a, nil
+	return o
 }
 
 // patientRecorder makes the function that returns what is recorded of a patient.
@@ -169,7 +152,7 @@ func patientRecorder(policy PatientIDPolicy, dir string) (func(id string) string
 	case PatientIDHash:
 		key, err := patientKey(filepath.Join(dir, "patient.key"))
 		if err != nil {
-			return nil, fmt.Errorf("audit.patient_id: %w", err)
+			return nil, err
 		}
 		return func(plain string) string {
 			if plain == "" {

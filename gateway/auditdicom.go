@@ -35,8 +35,8 @@ func transport(state *tls.ConnectionState) string {
 
 // associated tells of an association that was admitted.
 func (a *auditor) associated(rq *dimse.AssociationRequest) {
-	if a != nil {
-		a.tell(onAssociated, audit.Network(true, callerIn(rq), audit.Success, "association "+rq.ID+", "+transport(rq.TLS)))
+	if now := a.trail(); now != nil {
+		now.tell(onAssociated, audit.Network(true, callerIn(rq), audit.Success, "association "+rq.ID+", "+transport(rq.TLS)))
 	}
 }
 
@@ -46,22 +46,20 @@ func callerIn(rq *dimse.AssociationRequest) audit.Participant {
 
 // ended tells of the end of an association, and of what came over it.
 func (a *auditor) ended(rq *dimse.AssociationRequest, s dimse.AssociationSummary) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
-	a.log.EndSession(rq.ID)
+	now.EndSession(rq.ID)
 	outcome, how := audit.Success, "released"
 	if s.Err != nil && !errors.Is(s.Err, dimse.ErrReleased) {
 		outcome, how = audit.MinorFailure, s.Err.Error()
 	}
-	a.tell(onEnded, audit.Network(false, callerIn(rq), outcome, "association "+rq.ID+": "+how))
+	now.tell(onEnded, audit.Network(false, callerIn(rq), outcome, "association "+rq.ID+": "+how))
 }
 
 // refused tells of a connection whose peer was not let in.
 func (a *auditor) refused(r dimse.Refusal) {
-	if a == nil {
-		return
-	}
 	var rejected *dimse.RejectError
 	var handshake *dimse.HandshakeError
 	e, outcome, what := onRejected, audit.SeriousFailure, ""
@@ -85,12 +83,13 @@ func gone(err error) bool {
 
 // stored counts an instance that came over an association.
 func (a *auditor) stored(origin *spool.Incoming, r *spool.Receipt) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
-	a.count(onStored, counted{audit.Transfer{
+	now.count(onStored, counted{audit.Transfer{
 		Session: origin.AssociationID, Action: actionOf(r), Outcome: audit.Success, Study: r.Instance.StudyInstanceUID,
-		Source: requestor(entity(origin.CallingAETitle, origin.RemoteAddress)), Destination: a.own, Patient: a.patientOf(&r.Instance),
+		Source: requestor(entity(origin.CallingAETitle, origin.RemoteAddress)), Destination: now.own, Patient: now.patientOf(&r.Instance),
 	}, r.Instance.SOPClassUID, 1})
 }
 
@@ -107,18 +106,20 @@ func actionOf(r *spool.Receipt) audit.Action {
 
 // notStored counts an instance that came over an association and was refused. Its study may not be known.
 func (a *auditor) notStored(origin *spool.Incoming, status dimse.Status) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
-	a.count(onNotStored, counted{audit.Transfer{
+	now.count(onNotStored, counted{audit.Transfer{
 		Session: origin.AssociationID, Action: audit.Create, Outcome: audit.SeriousFailure, Description: "refused: " + status.String(),
-		Source: requestor(entity(origin.CallingAETitle, origin.RemoteAddress)), Destination: a.own,
+		Source: requestor(entity(origin.CallingAETitle, origin.RemoteAddress)), Destination: now.own,
 	}, origin.SOPClassUID, 1})
 }
 
 // Asked implements [qr.Auditor].
 func (a *auditor) Asked(by qr.Caller, q qr.Asked) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
 	outcome := audit.Success
@@ -132,17 +133,18 @@ func (a *auditor) Asked(by qr.Caller, q qr.Asked) {
 		what = fmt.Sprintf("C-GET: %d instances, %d failed", q.Matches, q.Failed)
 	}
 	search := audit.Search{Subject: string(q.SOPClass), Query: q.Identifier, TransferSyntax: dicom.ExplicitVRLittleEndian}
-	a.tell(onAsked, audit.Query(requestor(entity(by.AETitle, by.Address)), a.own, search, outcome, what+"; "+q.Status.String()))
+	now.tell(onAsked, audit.Query(requestor(entity(by.AETitle, by.Address)), now.own, search, outcome, what+"; "+q.Status.String()))
 }
 
 // Sent implements [qr.Auditor].
 func (a *auditor) Sent(by qr.Caller, destination string, in *spool.Instance, ok bool) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
 	t := audit.Transfer{
-		Session: by.Association, Action: audit.Read, Outcome: audit.Success, Study: in.StudyInstanceUID, Patient: a.patientOf(in),
-		Source: a.own, Destination: requestor(entity(by.AETitle, by.Address)),
+		Session: by.Association, Action: audit.Read, Outcome: audit.Success, Study: in.StudyInstanceUID, Patient: now.patientOf(in),
+		Source: now.own, Destination: requestor(entity(by.AETitle, by.Address)),
 	}
 	if destination != "" {
 		t.Other = t.Destination
@@ -151,7 +153,7 @@ func (a *auditor) Sent(by qr.Caller, destination string, in *spool.Instance, ok 
 	if !ok {
 		t.Outcome = audit.SeriousFailure
 	}
-	a.count(onRetrieved, counted{t, in.SOPClassUID, 1})
+	now.count(onRetrieved, counted{t, in.SOPClassUID, 1})
 }
 
 // commitmentQuery is a request for storage commitment, or the report to one, between who has asked and who was.
@@ -166,42 +168,46 @@ func commitmentQuery(from, to audit.Participant, err error, what string) *audit.
 
 // committing tells of a request for storage commitment.
 func (a *auditor) committing(peer string, over *dimse.Association, instances int, answered dimse.Status) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
 	var err error
 	if !answered.Ok() {
 		err = &dimse.StatusError{Status: answered}
 	}
-	a.tell(onCommitting, commitmentQuery(requestor(entity(peer, over.Remote().Addr().String())), a.own, err, fmt.Sprintf("storage commitment of %d instances", instances)))
+	now.tell(onCommitting, commitmentQuery(requestor(entity(peer, over.Remote().Addr().String())), now.own, err, fmt.Sprintf("storage commitment of %d instances", instances)))
 }
 
 // committed tells of a report to who has asked for storage commitment.
 func (a *auditor) committed(peer string, over *dimse.Association, r *commitment.Result, err error) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
 	what := fmt.Sprintf("storage commitment reported: %d committed, %d not", len(r.Committed), len(r.Failed))
-	a.tell(onCommitted, commitmentQuery(entity(peer, over.Remote().Addr().String()), requestor(a.own), err, what))
+	now.tell(onCommitted, commitmentQuery(entity(peer, over.Remote().Addr().String()), requestor(now.own), err, what))
 }
 
 // askedFor tells of a request for storage commitment to a destination, or of its report.
 func (a *auditor) askedFor(q forwarder.Asked) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
 	to := a.at(destinationKey+q.Destination, q.Destination)
 	if q.Report {
 		what := fmt.Sprintf("storage commitment reported: %d committed, %d not", q.Instances-q.Failed, q.Failed)
-		a.tell(onReported, commitmentQuery(a.own, requestor(to), q.Err, what))
+		now.tell(onReported, commitmentQuery(now.own, requestor(to), q.Err, what))
 		return
 	}
-	a.tell(onAsking, commitmentQuery(requestor(a.own), to, q.Err, fmt.Sprintf("storage commitment of %d instances", q.Instances)))
+	now.tell(onAsking, commitmentQuery(requestor(now.own), to, q.Err, fmt.Sprintf("storage commitment of %d instances", q.Instances)))
 }
 
 // askedUpstream tells of a query or retrieval that was put to an archive.
 func (a *auditor) askedUpstream(q upstream.Asked) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
 	e, what := onUpstreamFind, fmt.Sprintf("C-FIND: %d answers", q.Count)
@@ -213,7 +219,7 @@ func (a *auditor) askedUpstream(q upstream.Asked) {
 		outcome, what = audit.SeriousFailure, what+": "+q.Err.Error()
 	}
 	search := audit.Search{Subject: string(q.SOPClass), Query: q.Identifier, TransferSyntax: dicom.ExplicitVRLittleEndian}
-	a.tell(e, audit.Query(requestor(a.own), a.at(upstreamKey+q.Upstream, q.Upstream), search, outcome, what))
+	now.tell(e, audit.Query(requestor(now.own), a.at(upstreamKey+q.Upstream, q.Upstream), search, outcome, what))
 }
 
 // lacksRights tells of an association in which presentation contexts were refused.
@@ -224,29 +230,27 @@ func (a *auditor) lacksRights(rq *dimse.AssociationRequest, missing []string) {
 	}
 }
 
-// sentTo counts the instances of a study that a command has sent to a peer; nil tells nobody.
+// sentTo counts the instances of a study that a command has sent to a peer.
 func (a *auditor) sentTo(ctx context.Context, peer string) func(*spool.Instance, bool) {
-	if a == nil {
-		return func(*spool.Instance, bool) {}
-	}
 	by := requestor(operatorOf(ctx))
 	return func(in *spool.Instance, ok bool) {
+		now := a.trail()
+		if now == nil {
+			return
+		}
 		t := audit.Transfer{
-			Session: "restore to " + peer, Action: audit.Read, Outcome: audit.Success, Study: in.StudyInstanceUID, Patient: a.patientOf(in),
-			Source: a.own, Destination: a.at(peer, peer), Other: by,
+			Session: "restore to " + peer, Action: audit.Read, Outcome: audit.Success, Study: in.StudyInstanceUID, Patient: now.patientOf(in),
+			Source: now.own, Destination: a.at(peer, peer), Other: by,
 		}
 		if !ok {
 			t.Outcome = audit.SeriousFailure
 		}
-		a.count(onSentStudy, counted{t, in.SOPClassUID, 1})
+		now.count(onSentStudy, counted{t, in.SOPClassUID, 1})
 	}
 }
 
 // queue is what the forwarder takes its jobs from, with an eye on what becomes of them.
 func (a *auditor) queue(q forwarder.Queue, instance func(spool.InstanceID) (spool.Instance, error)) forwarder.Queue {
-	if a == nil {
-		return q
-	}
 	return auditedQueue{q, a, instance}
 }
 
@@ -265,6 +269,10 @@ func (q auditedQueue) Complete(results ...forwarder.Result) error {
 }
 
 func (q auditedQueue) tell(r *forwarder.Result) {
+	now := q.auditor.trail()
+	if now == nil {
+		return
+	}
 	t := audit.Transfer{Session: destinationKey + r.Job.Destination, Action: audit.Create, Outcome: audit.Success, Study: r.Job.Study}
 	switch r.Verdict {
 	case forwarder.Delivered:
@@ -273,12 +281,12 @@ func (q auditedQueue) tell(r *forwarder.Result) {
 	default:
 		return // it is tried again
 	}
-	t.Source = requestor(q.auditor.own)
+	t.Source = requestor(now.own)
 	t.Destination = q.auditor.at(destinationKey+r.Job.Destination, r.Job.Destination)
-	if q.auditor.patient != nil {
+	if now.patient != nil {
 		if in, err := q.instance(spool.InstanceID(r.Job.ID)); err == nil {
-			t.Patient = q.auditor.patientOf(&in)
+			t.Patient = now.patientOf(&in)
 		}
 	}
-	q.auditor.count(onDelivered, counted{t, r.Job.SOPClassUID, 1})
+	now.count(onDelivered, counted{t, r.Job.SOPClassUID, 1})
 }

@@ -14,23 +14,25 @@ import (
 
 // imported counts an instance that came as a file.
 func (a *auditor) imported(d DropFolder, r *spool.Receipt) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
-	a.count(onDropped, counted{audit.Transfer{
+	now.count(onDropped, counted{audit.Transfer{
 		Session: "drop " + d.Name, Kind: audit.Imported, Action: actionOf(r), Outcome: audit.Success, Study: r.Instance.StudyInstanceUID,
-		Destination: requestor(a.own), Media: "file:" + d.Folder, Patient: a.patientOf(&r.Instance),
+		Destination: requestor(now.own), Media: "file:" + d.Folder, Patient: now.patientOf(&r.Instance),
 	}, r.Instance.SOPClassUID, 1})
 }
 
 // notTaken counts a file that was moved aside.
 func (a *auditor) notTaken(d DropFolder, code string) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
-	a.count(onNotTaken, counted{audit.Transfer{
+	now.count(onNotTaken, counted{audit.Transfer{
 		Session: "drop " + d.Name, Kind: audit.Imported, Action: audit.Create, Outcome: audit.SeriousFailure, Description: "not taken: " + code,
-		Destination: requestor(a.own), Media: "file:" + d.Folder,
+		Destination: requestor(now.own), Media: "file:" + d.Folder,
 	}, "", 1})
 }
 
@@ -48,27 +50,28 @@ type imageFrom struct {
 
 // imageIn counts an image that is not DICOM and was stored.
 func (a *auditor) imageIn(e *AuditEvent, from imageFrom, in *images.Image) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
 	t := audit.Transfer{
 		Session: from.session, Kind: audit.Imported, Action: audit.Create, Outcome: audit.Success, Study: dicom.UID(in.StudyInstanceUID),
-		Source: from.by, Destination: a.own, Media: from.media, Patient: a.patientID(in.PatID),
+		Source: from.by, Destination: now.own, Media: from.media, Patient: now.patientID(in.PatID),
 	}
 	t.Destination.Requestor = from.by.UserID == ""
-	a.count(e, counted{t, "", 1})
+	now.count(e, counted{t, "", 1})
 }
 
 // imageOut counts an image that is not DICOM and was fetched.
-func (a *auditor) imageOut(client audit.Participant, r *web.Audited) {
+func (now *trail) imageOut(client audit.Participant, r *web.Audited) {
 	t := audit.Transfer{
 		Session: "download", Kind: audit.Exported, Action: audit.Read, Outcome: audit.Success, Study: dicom.UID(r.Image.StudyInstanceUID),
-		Source: a.own, Destination: client, Media: "https://" + r.Address, Patient: a.patientID(r.Image.PatID),
+		Source: now.own, Destination: client, Media: "https://" + r.Address, Patient: now.patientID(r.Image.PatID),
 	}
 	if !r.Whole {
 		t.Outcome = audit.MinorFailure
 	}
-	a.count(onImageFetched, counted{t, "", 1})
+	now.count(onImageFetched, counted{t, "", 1})
 }
 
 // turnedAway tells of a request to the page or the metrics that was refused.
@@ -84,45 +87,48 @@ func (a *auditor) noHandshake(from, reason string) {
 
 // evicted counts instances whose bytes were given up.
 func (a *auditor) evicted(list []spool.Instance) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
 	for i := range list {
 		in := &list[i]
-		a.count(onEvicted, counted{audit.Transfer{
+		now.count(onEvicted, counted{audit.Transfer{
 			Session: "eviction", Kind: audit.Accessed, Action: audit.Delete, Outcome: audit.Success, Description: "evicted",
-			Source: requestor(a.own), Study: in.StudyInstanceUID, Patient: a.patientOf(in),
+			Source: requestor(now.own), Study: in.StudyInstanceUID, Patient: now.patientOf(in),
 		}, in.SOPClassUID, 1})
 	}
 }
 
 // restored tells of a study that was fetched from the cloud.
 func (a *auditor) restored(url string) func(dicom.UID, restore.Report, error) {
-	if a == nil {
-		return nil
-	}
 	return func(study dicom.UID, r restore.Report, err error) {
+		now := a.trail()
+		if now == nil {
+			return
+		}
 		t := audit.Transfer{
 			Session: "restore " + string(study), Kind: audit.Imported, Action: audit.Create, Outcome: audit.Success,
-			Destination: requestor(a.own), Media: url, Study: study,
+			Destination: requestor(now.own), Media: url, Study: study,
 		}
 		if r.Restored > 0 {
-			a.count(onRestored, counted{t, "", r.Restored})
+			now.count(onRestored, counted{t, "", r.Restored})
 		}
 		if r.Failed > 0 || err != nil {
 			t.Outcome, t.Description = audit.SeriousFailure, "not restored"
 			if err != nil {
 				t.Description += ": " + err.Error()
 			}
-			a.count(onRestored, counted{t, "", r.Failed})
+			now.count(onRestored, counted{t, "", r.Failed})
 		}
-		a.log.EndSession(t.Session)
+		now.EndSession(t.Session)
 	}
 }
 
 // served tells of a request of interface 203, or of a download.
 func (a *auditor) served(r web.Audited) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
 	name := r.Client
@@ -136,27 +142,27 @@ func (a *auditor) served(r web.Audited) {
 	case r.Image != nil && r.Upload:
 		a.imageIn(onUploaded, imageFrom{session: "upload", by: client, media: "https://" + r.Address}, r.Image)
 	case r.Image != nil:
-		a.imageOut(client, &r)
+		now.imageOut(client, &r)
 	case r.Upload: // refused for what it is: the client was told, and nothing was stored
 	case r.Download:
-		a.downloaded(client, &r)
+		now.downloaded(client, &r)
 	default:
 		outcome := audit.Success
 		if !r.Whole {
 			outcome = audit.SeriousFailure
 		}
 		search := audit.Search{Subject: cloud.RetrievePath, Query: []byte("StudyInstanceUID=" + string(r.Study))}
-		a.tell(onListed, audit.Query(client, a.own, search, outcome, fmt.Sprintf("%d instances listed", r.Count)))
+		now.tell(onListed, audit.Query(client, now.own, search, outcome, fmt.Sprintf("%d instances listed", r.Count)))
 	}
 }
 
-func (a *auditor) downloaded(client audit.Participant, r *web.Audited) {
+func (now *trail) downloaded(client audit.Participant, r *web.Audited) {
 	if r.Instance == nil {
 		return // nothing that was to be had
 	}
 	t := audit.Transfer{
 		Session: "download", Kind: audit.Exported, Action: audit.Read, Outcome: audit.Success,
-		Source: a.own, Destination: client, Media: "https://" + r.Address, Study: r.Study, Patient: a.patientOf(r.Instance),
+		Source: now.own, Destination: client, Media: "https://" + r.Address, Study: r.Study, Patient: now.patientOf(r.Instance),
 	}
 	class := r.Instance.SOPClassUID
 	if r.Count > 1 {
@@ -165,5 +171,5 @@ func (a *auditor) downloaded(client audit.Participant, r *web.Audited) {
 	if !r.Whole {
 		t.Outcome = audit.MinorFailure
 	}
-	a.count(onDownloaded, counted{t, class, r.Count})
+	now.count(onDownloaded, counted{t, class, r.Count})
 }

@@ -121,9 +121,6 @@ func localOperator() audit.Participant {
 
 // operator is o, telling of what is done by it.
 func (a *auditor) operator(o Operator) Operator {
-	if a == nil {
-		return o
-	}
 	return auditedOperator{o, a}
 }
 
@@ -140,14 +137,15 @@ func (o auditedOperator) done(ctx context.Context, e *AuditEvent, kind audit.Cod
 
 // operated tells of what somebody has done by a command.
 func (a *auditor) operated(ctx context.Context, e *AuditEvent, kind audit.CodedValue, what string, err error) {
-	if a == nil {
+	now := a.trail()
+	if now == nil {
 		return
 	}
 	outcome := audit.Success
 	if err != nil {
 		outcome, what = audit.SeriousFailure, what+": "+err.Error()
 	}
-	a.alert(e, kind, outcome, "file:"+a.directory, what, operatorOf(ctx))
+	a.alert(e, kind, outcome, "file:"+now.directory, what, operatorOf(ctx))
 }
 
 // Retry implements [Operator].
@@ -250,11 +248,13 @@ func (o auditedOperator) AddImage(ctx context.Context, id images.Identifiers, bo
 // ListImages implements [ImageOperator].
 func (o auditedOperator) ListImages(ctx context.Context, study string, behind uint64) ([]StoredImage, error) {
 	list, err := o.Operator.ListImages(ctx, study, behind)
-	a, outcome := o.auditor, audit.Success
+	outcome := audit.Success
 	if err != nil {
 		outcome = audit.SeriousFailure
 	}
 	search := audit.Search{Subject: "images list", Query: []byte("StudyInstanceUID=" + study)}
-	a.tell(onImagesListed, audit.Query(requestor(operatorOf(ctx)), a.own, search, outcome, fmt.Sprintf("%d images listed", len(list))))
+	if now := o.auditor.trail(); now != nil {
+		now.tell(onImagesListed, audit.Query(requestor(operatorOf(ctx)), now.own, search, outcome, fmt.Sprintf("%d images listed", len(list))))
+	}
 	return list, err
 }

@@ -60,11 +60,11 @@ func note(ctx context.Context, cfg Config, path string, body any, itself func(*a
 		return err
 	}
 	cfg.Audit.Syslog.Address = "" // the gateway sends it, once it runs
-	a, err := openAudit(&cfg, nil, nil, nil)
+	a, err := openAudit(&settings{Config: cfg}, nil, nil)
 	if err != nil {
 		return err
 	}
-	stop := a.write()
+	stop := a.begin()
 	defer stop()
 	itself(a, ctx)
 	return nil
@@ -72,8 +72,8 @@ func note(ctx context.Context, cfg Config, path string, body any, itself func(*a
 
 // read tells that somebody reads the trail.
 func (a *auditor) read(ctx context.Context) {
-	if a != nil {
-		a.tell(onAuditRead, audit.LogUsed(requestor(operatorOf(ctx)), "file:"+a.directory))
+	if now := a.trail(); now != nil {
+		now.tell(onAuditRead, audit.LogUsed(requestor(operatorOf(ctx)), "file:"+now.directory))
 	}
 }
 

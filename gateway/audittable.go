@@ -30,6 +30,7 @@ var (
 	formSoftware    = form{"Security Alert (110113): Software Configuration", "A.5.3.11", "110113 110131"}
 	formRestricted  = form{"Security Alert (110113): Use of Restricted Function", "A.5.3.11", "110113 110132"}
 	formStopped     = form{"Security Alert (110113): Audit Recording Stopped", "A.5.3.11", "110113 110133"}
+	formStarted     = form{"Security Alert (110113): Audit Recording Started", "A.5.3.11", "110113 110134"}
 	formObject      = form{"Security Alert (110113): Object Security Attributes Changed", "A.5.3.11", "110113 110135"}
 )
 
@@ -111,26 +112,28 @@ var (
 	onReloadAsked   = on(wayCommand, "`reload`", formRestricted)
 	onAuditRead     = on(wayCommand, "`audit`", formLogUsed)
 
-	onConfigured = on(wayConfig, "a changed configuration was taken, or was not: which keys, or why; never their values", formSoftware)
-	onRelistened = on(wayConfig, "a listener has moved to another address", formNetwork)
-	onStart      = on(wayItself, "start", formStart)
-	onStop       = on(wayItself, "stop", formStop)
-	onEvicted    = on(wayItself, "instances were evicted; by study", formDeleted)
-	_            = on(wayItself, "messages of the audit trail were lost; how many, and of which time", formStopped)
+	onConfigured       = on(wayConfig, "a changed configuration was taken, or was not: which keys, or why; never their values", formSoftware)
+	onRelistened       = on(wayConfig, "a listener has moved to another address", formNetwork)
+	onRecordingStarted = on(wayConfig, "the audit trail was turned on, or goes on in another folder", formStarted)
+	onRecordingStopped = on(wayConfig, "the audit trail was turned off, or goes on in another folder", formStopped)
+	onStart            = on(wayItself, "start", formStart)
+	onStop             = on(wayItself, "stop", formStop)
+	onEvicted          = on(wayItself, "instances were evicted; by study", formDeleted)
+	_                  = on(wayItself, "messages of the audit trail were lost; how many, and of which time", formStopped)
 )
 
 // tell records a message of a kind.
-func (a *auditor) tell(e *AuditEvent, m *audit.Message) {
-	if a.watch != nil {
-		a.watch(e, m.Codes())
+func (t *trail) tell(e *AuditEvent, m *audit.Message) {
+	if t.watch != nil {
+		t.watch(e, m.Codes())
 	}
-	a.log.Record(m)
+	t.Record(m)
 }
 
 // count adds instances up that are told of in a message of a kind.
-func (a *auditor) count(e *AuditEvent, c counted) {
-	if a.watch != nil {
-		a.watch(e, c.Kind.Event().Code)
+func (t *trail) count(e *AuditEvent, c counted) {
+	if t.watch != nil {
+		t.watch(e, c.Kind.Event().Code)
 	}
-	a.log.Count(c.Transfer, c.class, c.n)
+	t.Count(c.Transfer, c.class, c.n)
 }

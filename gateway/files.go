@@ -124,7 +124,7 @@ func (e *keyError) Unwrap() error { return e.err }
 // located gives the mistake its place in the file.
 func (c *Config) located(err error) error {
 	e, ok := errors.AsType[*keyError](err)
-	if !ok {
+	if !ok || c.Source == "" {
 		return err
 	}
 	at, ok := placeIn(reflect.ValueOf(c.raw).Elem(), e.key)

@@ -33,7 +33,7 @@ var followers = []follower{
 		"http.token", "http.open_checks", "http.hosts", "http.tls"}, prepare: (*transition).lookedUp},
 
 	{keys: []string{"peers", "destinations"}, prepare: (*transition).audited},
-	{keys: []string{"audit"}, keep: func(new, running *Config) { new.Audit = running.Audit }},
+	{keys: []string{"audit", "ae_title", "institution.code"}, prepare: (*transition).audit},
 	{keys: []string{"ae_title", "drop"}, prepare: (*transition).dropFolders},
 
 	{keys: []string{"http.listen", "http.tls", "public.listen", "public.tls", "retrieve", "dicom.listen", "dicom.tls.listen"}, prepare: (*transition).listeners},

@@ -108,7 +108,7 @@ func (g *Gateway) Metrics() *metrics.Registry { return g.registry }
 type parts struct {
 	started   time.Time
 	spool     *spool.Spool
-	audit     *auditor    // nil if it is off
+	audit     *auditor
 	images    *keptImages // that are not DICOM
 	forward   *forwarder.Forwarder
 	publish   *publishers
@@ -188,8 +188,8 @@ func (g *Gateway) open() (_ *parts, err error) {
 		return nil, dataDirError(s.DataDir, err)
 	}
 	p.images = newKeptImages(s.DataDir, p.spool, g.log, g.registry)
-	if p.audit, err = openAudit(&s.Config, s.syslog, g.log, g.registry); err != nil {
-		return nil, err
+	if p.audit, err = openAudit(s, g.log, g.registry); err != nil {
+		return nil, s.located(err)
 	}
 	evicted.use(p.audit)
 	if p.forward, err = g.newForwarder(s, p); err != nil {

@@ -105,7 +105,7 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 	}
 	trail := cfg
 	trail.Audit.Syslog.Address = "" // the gateway sends it, once it runs
-	a, err := openAudit(&trail, nil, nil, nil)
+	a, err := openAudit(&settings{Config: trail}, nil, nil)
 	if err != nil {
 		return nil, nil, errors.Join(err, closeAll())
 	}
@@ -127,7 +127,7 @@ func openOffline(cfg Config) (Operator, func() error, error) {
 		revoke: func(study dicom.UID) error { return revokeLinks(cfg, study) },
 		reload: func() (Reloaded, error) { return Reloaded{}, errNobodyToReload },
 	}
-	stop := a.write()
+	stop := a.begin()
 	return a.operator(o), func() error {
 		err := closeAll()
 		stop()

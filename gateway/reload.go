@@ -149,6 +149,9 @@ func (t *transition) retain() {
 	if !t.taken.touch("http.tls") {
 		t.new.admin = t.old.admin
 	}
+	if !t.taken.touch("audit.syslog") {
+		t.new.syslog = t.old.syslog
+	}
 	for _, d := range t.new.Destinations {
 		at := "destinations[" + d.Name + "]"
 		if before, ok := t.old.destinations[d.Name]; ok && !t.taken.touchAt(at+".tls", at+".address") {

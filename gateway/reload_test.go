@@ -345,3 +345,69 @@ func TestEvictAfterFollowsTheConfiguration(t *testing.T) {
 	c.take(t, rule("committed"))
 	eventually(t, "what awaits commitment is held back", func() bool { return !evictable() })
 }
+
+// The trail goes on in another folder, ends and begins again while an association stays on.
+func TestAuditFollowsTheConfiguration(t *testing.T) {
+	c := runFile(t, "audit: {patient_id: none}\n")
+	first, other := c.settings().AuditDirectory(), filepath.Join(t.TempDir(), "other")
+	association, err := dialReceiver(t, c.Listeners().DICOM, ctContexts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := 0
+	send := func() {
+		t.Helper()
+		uid, data := image(sent)
+		sent++
+		r, err := association.Store(t.Context(), dimse.StoreRequest{ContextID: 1, SOPClassUID: ctImageStorage, SOPInstanceUID: uid, Data: bytes.NewReader(data), Size: int64(len(data))})
+		if err != nil || r.Status != dimse.StatusSuccess {
+			t.Fatalf("%v, %v", r.Status, err)
+		}
+	}
+	send()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.write(t, fmt.Sprintf("ae_title: OTHER\naudit: {directory: %q}\n", file))
+	if _, err := c.Reload("test"); err == nil || !strings.Contains(err.Error(), "dcmgate.yaml:5:9: audit.directory: ") || c.Status().AETitle != "DCMGATE" {
+		t.Errorf("%v, %s", err, c.Status().AETitle)
+	}
+	for _, more := range []string{
+		fmt.Sprintf("audit: {directory: %q, patient_id: plain, keep: 7d}\nae_title: OTHER\n", other),
+		"audit: {enabled: false}\n",
+		"audit: {enabled: true}\n",
+		"audit: {enabled: true, file_size: 1MiB, max_size: 8MiB, sync: 0}\n",
+	} {
+		if done := c.take(t, more); len(done.NeedsRestart) > 0 {
+			t.Errorf("%s: %+v", more, done)
+		}
+		send()
+	}
+	if err := association.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+	c.stop(t)
+	trail := auditTrail(t, first)
+	for _, want := range []string{
+		"Software Configuration: configuration not taken (test): ",
+		"Audit Recording Stopped: the audit trail goes on in " + other,
+		"Audit Recording Started: audit.enabled is true from now on",
+		"Software Configuration: configuration taken (test): audit.file_size, audit.max_size, audit.sync",
+		"Detach: association ",
+	} {
+		if !strings.Contains(trail, want) {
+			t.Errorf("%q is not in\n%s", want, trail)
+		}
+	}
+	trail = auditTrail(t, other)
+	for _, want := range []string{
+		"Audit Recording Started: the audit trail was in " + first + " before",
+		"Software Configuration: configuration taken (test): ae_title, audit.directory, audit.patient_id, audit.keep",
+		"Audit Recording Stopped: audit.enabled is false from now on",
+	} {
+		if !strings.Contains(trail, want) {
+			t.Errorf("%q is not in\n%s", want, trail)
+		}
+	}
+}

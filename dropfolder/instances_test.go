@@ -271,6 +271,7 @@ func BenchmarkInstances(bench *testing.B) {
 				b.Fatal(err)
 			}
 			defer w.hints.reset()
+			w.begin()
 			object := t.Object(1, 1, 1)
 			for i := range b.N {
 				t.Fill(&object, 1, 1, i)

@@ -84,7 +84,8 @@ func flag(on bool) float64 {
 	return 0
 }
 
-// Forget removes the series of a folder that is watched no longer.
+// Forget removes the series of a folder that is watched no longer: its [Watcher.Run] must have returned, or it would make them
+// again with what it counts last.
 func (m *Metrics) Forget(folder string) {
 	for _, v := range []interface{ DeletePartialMatch(prometheus.Labels) int }{
 		m.files, m.bytes, m.retries, m.waiting, m.oldest, m.rejected, m.trouble, m.notified,

@@ -25,14 +25,14 @@ const (
 
 // Watcher watches one folder. Make it with [New] and run it once.
 type Watcher struct {
-	o       Options
-	handle  Handler
-	now     func() time.Time
-	hints   *hints
-	metrics *folderMetrics
-	most    int // candidates
+	o      Options
+	handle Handler
+	now    func() time.Time
+	hints  *hints
+	most   int // candidates
 
 	// Run's own.
+	metrics    *folderMetrics
 	candidates map[string]*candidate // by path
 	identity   [2]uint64             // device and inode of the folder at the last look, 0 if there was none
 	left       omitted               // of the last look
@@ -70,13 +70,13 @@ type burst struct {
 	bytes           int64
 }
 
-// New makes a Watcher. It touches nothing: a folder that is not there is waited for.
+// New makes a Watcher. It touches nothing, metrics neither: a folder that is not there is waited for.
 func New(o Options, h Handler) (*Watcher, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
 	return &Watcher{
-		o: o, handle: h, now: time.Now, hints: newHints(), metrics: o.Metrics.of(o.Name, o.Codes),
+		o: o, handle: h, now: time.Now, hints: newHints(),
 		candidates: map[string]*candidate{}, most: maxCandidates,
 		status: Status{Name: o.Name, Folder: o.Folder},
 	}, nil
@@ -85,12 +85,16 @@ func New(o Options, h Handler) (*Watcher, error) {
 // Run watches until ctx ends. Files under way are finished or left where they are. It returns nil.
 func (w *Watcher) Run(ctx context.Context) error {
 	defer w.hints.reset()
+	w.begin()
 	for ctx.Err() == nil {
 		pause, least := w.pass(ctx)
 		w.sleep(ctx, pause, least)
 	}
 	return nil
 }
+
+// begin makes the series of the folder.
+func (w *Watcher) begin() { w.metrics = w.o.Metrics.of(w.o.Name, w.o.Codes) }
 
 // sleep waits for a hint, but for least, and no longer than pause.
 func (w *Watcher) sleep(ctx context.Context, pause, least time.Duration) {

@@ -55,6 +55,7 @@ func newBench(t *testing.T, o Options) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.begin()
 	b.Watcher = w
 	w.now = func() time.Time { return b.clock }
 	t.Cleanup(w.hints.reset)

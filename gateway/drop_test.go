@@ -1,13 +1,18 @@
 package gateway
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
+	"dcmgate/dropfolder"
 	"dcmgate/internal/synth"
 )
 
@@ -54,13 +59,89 @@ func TestDropFoldersFollowTheConfiguration(t *testing.T) {
 	if leaves(left)() {
 		t.Error("a folder that was taken out of the configuration is still watched")
 	}
-	eventually(t, "the index to follow", func() bool { return c.Status().Spool.Instances == 4 })
-	s := c.Status()
-	if len(s.Drop) != 1 || s.Drop[0].Name != "b" || s.Drop[0].Taken != 2 || s.Spool.Instances != 4 {
-		t.Errorf("drop folders %+v, %d instances", s.Drop, s.Spool.Instances)
+	eventually(t, "the index and the counts to follow, which a file that has left the folder does not wait for", func() bool {
+		s := c.Status()
+		return s.Spool.Instances == 4 && len(s.Drop) == 1 && s.Drop[0].Name == "b" && s.Drop[0].Taken == 2
+	})
+	eventually(t, "the metrics to be those of the folders watched", func() bool {
+		text := get(t, c.running, "/metrics", 200)
+		return !strings.Contains(text, `folder="a"`) && strings.Contains(text, `dcmgate_drop_files_total{folder="b",result="taken"} 2`)
+	})
+}
+
+// A folder that goes while a file of it is under way has no series once that is done, and a folder that comes in its place is
+// watched then, not before.
+func TestDropFolderGoesWhileAFileIsUnderWay(t *testing.T) {
+	begun, goOn := make(chan string, 10), make(chan struct{})
+	registry := prometheus.NewRegistry()
+	f := &dropFolders{metrics: dropfolder.NewMetrics(registry)}
+	f.build = func(_ *Config, d watchedAs) (*dropfolder.Watcher, error) {
+		o := dropfolder.Options{Name: d.Name, Folder: d.Folder, Quiet: 10 * time.Millisecond, Rescan: 50 * time.Millisecond, Metrics: f.metrics}
+		return dropfolder.New(o, func(context.Context, *dropfolder.File) dropfolder.Verdict {
+			begun <- d.called
+			<-goOn
+			return dropfolder.Taken()
+		})
 	}
-	if text := get(t, c.running, "/metrics", 200); strings.Contains(text, `folder="a"`) || !strings.Contains(text, `dcmgate_drop_files_total{folder="b",result="taken"} 2`) {
-		t.Error("the metrics are not those of the folders watched")
+	use := func(cfg Config) {
+		t.Helper()
+		list, err := f.prepare(&cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.use(list)
+	}
+	taken := func() string {
+		var b strings.Builder
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, family := range families {
+			for _, m := range family.GetMetric() {
+				if family.GetName() == "dcmgate_drop_bytes_total" {
+					fmt.Fprintf(&b, "%s %v;", m.GetLabel()[0].GetValue(), m.GetCounter().GetValue())
+				}
+			}
+		}
+		return b.String()
+	}
+	folder := t.TempDir()
+	with := func(name, called string) Config {
+		return Config{AETitle: called, Drop: []DropFolder{{Name: name, Folder: folder}}}
+	}
+	put := func(name string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(folder, name), []byte("12345"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.start()
+	use(with("a", "FIRST"))
+	put("1")
+	if who := <-begun; who != "FIRST" {
+		t.Fatal(who)
+	}
+	use(Config{})
+	use(with("a", "SECOND")) // in two steps: the one before the last is waited for, too
+	put("2")
+	if got := taken(); got != "a 0;" {
+		t.Errorf("while the file is under way: %q", got)
+	}
+	select {
+	case who := <-begun:
+		t.Errorf("%s began beside FIRST", who)
+	case <-time.After(200 * time.Millisecond): // what must not happen: 20 times what it would take
+	}
+	close(goOn)
+	eventually(t, "the next to take its file, counted under the name that both have", func() bool { return taken() == "a 10;" })
+
+	use(with("b", "THIRD"))
+	eventually(t, "the series of a name that is used no more to go", func() bool { return taken() == "b 0;" })
+	f.stop()
+	f.wait()
+	if got := taken(); got != "" {
+		t.Errorf("at the end: %q", got)
 	}
 }
 

@@ -19,6 +19,7 @@ type dropFolders struct {
 
 	mu      sync.Mutex
 	folders []*watchedFolder
+	ending  []*watchedFolder // were told to stop, and have files under way
 	started bool
 	running sync.WaitGroup
 }
@@ -104,18 +105,14 @@ func (f *dropFolders) prepare(cfg *Config) (list []*watchedFolder, err error) {
 func (f *dropFolders) use(list []*watchedFolder) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var ending []*watchedFolder
 	for _, w := range f.folders {
 		if !slices.Contains(list, w) && w.stop != nil {
 			w.stop()
-			ending = append(ending, w)
-		}
-		if !slices.ContainsFunc(list, func(o *watchedFolder) bool { return o.as.Name == w.as.Name }) {
-			f.metrics.Forget(w.as.Name)
+			f.ending = append(f.ending, w)
 		}
 	}
 	f.folders = list
-	f.begin(ending)
+	f.begin()
 }
 
 // start begins to watch.
@@ -123,11 +120,12 @@ func (f *dropFolders) start() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.started = true
-	f.begin(nil)
+	f.begin()
 }
 
-// begin runs what does not run yet, once others have ended.
-func (f *dropFolders) begin(after []*watchedFolder) {
+// begin runs what does not run yet, once all have ended that are to: one of them may have the same folder, or the same name.
+func (f *dropFolders) begin() {
+	after := slices.Clone(f.ending)
 	for _, w := range f.folders {
 		if !f.started || w.stop != nil {
 			continue
@@ -140,7 +138,18 @@ func (f *dropFolders) begin(after []*watchedFolder) {
 				<-o.ended
 			}
 			_ = w.watcher.Run(ctx) // which has no error
+			f.hasEnded(w)
 		})
+	}
+}
+
+// hasEnded forgets a watcher, and its series unless the name is used on. Not before: it counts what it takes last.
+func (f *dropFolders) hasEnded(w *watchedFolder) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ending = slices.DeleteFunc(f.ending, func(o *watchedFolder) bool { return o == w })
+	if !slices.ContainsFunc(f.folders, func(o *watchedFolder) bool { return o.as.Name == w.as.Name }) {
+		f.metrics.Forget(w.as.Name)
 	}
 }
 

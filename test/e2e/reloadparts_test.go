@@ -131,7 +131,7 @@ func TestViewsChangeUnderWay(t *testing.T) {
 	secret("admin", d.Admin)
 	password("publish-first")
 	g := newGate(t, "")
-	base := g.configuration(t) + fmt.Sprintf("institution: {code: \"12511000000000000X\", name: 内江市示例医院}\n")
+	base := g.configuration(t) + "institution: {code: \"12511000000000000X\", name: 内江市示例医院}\n"
 	published := func(late bool, quiet string) string {
 		text := fmt.Sprintf("rows: {complete_after: %s, files: {address: \"https://images.example/{instance}\"}}\nviews:\n  - {name: cloud, dsn: \"file:%s/gate\"}\n", quiet, secrets)
 		if late {

@@ -173,6 +173,9 @@ func (c *Config) CheckFiles() (notes []string, err error) {
 	if err == nil {
 		notes, errs = s.checkValidity(time.Now())
 	}
+	if no := checkDataFolder(c.DataDir); no != nil {
+		errs = append(errs, c.located(&keyError{"data_dir", no}))
+	}
 	for _, e := range unjoined(err) {
 		switch {
 		case errors.Is(e, fs.ErrPermission) && !c.ownsData(), errors.Is(e, errNoCredentials):

@@ -3,16 +3,14 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"os/user"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -237,20 +235,6 @@ func (g *Gateway) open() (_ *parts, err error) {
 	return p, g.checkSockets()
 }
 
-// dataDirError says what may be wrong with a data directory that cannot be
-// used. A read-only file system is mostly the sandbox of a service.
-func dataDirError(dir string, err error) error {
-	err = fmt.Errorf("spool in %s: %w", dir, err)
-	if errors.Is(err, syscall.EROFS) {
-		return fmt.Errorf("%w; a service of systemd may write only to its StateDirectory= and to what ReadWritePaths= names. "+
-			"A disk that failed is read-only until it was checked and mounted again: see dmesg, then umount, e2fsck (or fsck), mount", err)
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w; the folder and all in it have to belong to %s, by whom the gateway runs: chown -R %d:%d %s", err, ownUser(), os.Geteuid(), os.Getegid(), dir)
-	}
-	return err
-}
-
 // ownUser is the name of the user that this process runs by, or its number.
 func ownUser() string {
 	id := strconv.Itoa(os.Geteuid())
@@ -334,7 +318,7 @@ func (g *Gateway) announce(p *parts) {
 		"recovered", r.Replayed, "torn", r.Torn, "start", time.Since(p.started).Round(time.Millisecond))
 	g.warnOfInterfaces(bound.DICOM, bound.DICOMTLS, bound.HTTP, bound.Public)
 	g.settings().warnOfCertificates(g.log)
-	for _, note := range g.settings().Notes {
+	for _, note := range slices.Concat(g.settings().Notes, g.settings().DataNotes()) {
 		g.log.Warn("configuration", "note", note)
 	}
 	g.reloads.begin(time.Now())

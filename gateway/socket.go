@@ -56,6 +56,9 @@ func dialControl(ctx context.Context, dir string) (net.Conn, error) {
 		conn, err = d.DialContext(ctx, "unix", path)
 		return err
 	})
+	if errors.Is(err, syscall.ENOTDIR) {
+		err = dataDirError(dir, err)
+	}
 	return conn, err
 }
 

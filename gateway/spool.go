@@ -2,9 +2,11 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -94,6 +96,9 @@ func Rebuild(ctx context.Context, cfg Config, progress func(done, total int64)) 
 		return RebuildReport{}, fmt.Errorf("a gateway is running on %s; stop it before its index is rebuilt", cfg.DataDir)
 	}
 	r, err := spool.Rebuild(ctx, cfg.DataDir, spoolOptions(cfg, nil, nil), progress)
+	if errors.Is(err, syscall.ENOTDIR) {
+		err = dataDirError(cfg.DataDir, err)
+	}
 	return RebuildReport{
 		Instances: r.Instances, Jobs: r.Jobs, OutcomesKept: r.OutcomesKept, OldIndexRead: r.OldIndexRead, CustodyKept: r.CustodyKept, Missing: r.Missing,
 		Unreadable: r.Unreadable, Damaged: r.Damaged, Duration: r.Duration,

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -77,7 +78,7 @@ func checkConfig(out io.Writer, file string, asJSON bool) error {
 		}
 		var notes []string
 		notes, err = cfg.CheckFiles()
-		cfg.Notes = append(append(cfg.Notes, notes...), cfg.DropNotes()...)
+		cfg.Notes = slices.Concat(cfg.Notes, notes, cfg.DataNotes(), cfg.DropNotes())
 	}
 	if asJSON {
 		report := configReport{File: file, Valid: err == nil, Notes: append([]string{}, cfg.Notes...), Errors: mistakes(err)}

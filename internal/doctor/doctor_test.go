@@ -23,6 +23,7 @@ import (
 	"dcmgate/dicom"
 	"dcmgate/dimse"
 	"dcmgate/gateway"
+	"dcmgate/internal/machine"
 	"dcmgate/internal/peertest"
 	"dcmgate/pdu"
 )
@@ -279,6 +280,20 @@ func TestTheMachine(t *testing.T) {
 		if x.dataFolder(e); !has(e, "disk", Problem, foreign+" belongs to 12345", "chown -R") {
 			t.Errorf("%+v", e)
 		}
+	}
+	for _, path := range []string{foreign, filepath.Join(foreign, "below")} {
+		x.cfg.DataDir, e = path, &Examined{}
+		if x.dataFolder(e); !has(e, "disk", Problem, "file", "set data_dir to another path") && !has(e, "disk", Problem, "not a directory", "set data_dir to another path") {
+			t.Errorf("%s: %+v", path, e)
+		}
+	}
+	e = &Examined{}
+	if doubt(e, &machine.FileSystem{Name: "nfs", Remote: true}); !has(e, "disk", Warning, "fsync", "local disk") {
+		t.Errorf("%+v", e)
+	}
+	e = &Examined{}
+	if doubt(e, &machine.FileSystem{Name: "ext4"}); len(e.Findings) > 0 {
+		t.Errorf("%+v", e)
 	}
 	x.cfg.DataDir = taken.Addr().String() + "\x00"
 	e = &Examined{}

@@ -85,11 +85,14 @@ func (x *examiner) dataFolder(e *Examined) {
 	case errors.Is(err, os.ErrNotExist):
 		e.add("disk", Note, dir+" is not there yet", "the gateway makes it when it first runs")
 		return
+	case errors.Is(err, syscall.ENOTDIR):
+		e.problem("disk", err.Error(), "a part of the path is a file; move it away, or set data_dir to another path")
+		return
 	case err != nil:
 		e.problem("disk", err.Error(), "see to the folder's owner, and to those of the folders above it")
 		return
 	case !info.IsDir():
-		e.problem("disk", dir+" is no folder", "move it away, or set data_dir to another one")
+		e.problem("disk", dir+" is a file, not a folder", "move it away, or set data_dir to another path")
 		return
 	}
 	disk, err := machine.FileSystemOf(dir)
@@ -108,14 +111,16 @@ func (x *examiner) dataFolder(e *Examined) {
 	default:
 		e.ok("disk", "%s: %s, %s of %s free", dir, disk.Name, gigabytes(disk.Free), gigabytes(disk.Total))
 	}
-	switch {
-	case disk.InMemory:
-		e.add("disk", Warning, disk.Name+" is kept in memory: everything is lost when the machine stops", "set data_dir to a folder on a disk")
-	case disk.Remote:
-		e.add("disk", Warning, disk.Name+" is on another machine: what is durable there, and how fast, is up to that", "prefer a local disk")
-	}
+	doubt(e, &disk)
 	x.owners(e, dir, info)
 	x.sync(e, dir)
+}
+
+// doubt warns of a file system that keeps no promises.
+func doubt(e *Examined, disk *machine.FileSystem) {
+	if why, remedy := disk.Doubt(); why != "" {
+		e.add("disk", Warning, why, remedy)
+	}
 }
 
 // ownersLooked bounds how many files the owners are looked at of.

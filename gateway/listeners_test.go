@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -71,14 +70,7 @@ func TestDICOMListenerMoves(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	send := func(i int) {
-		t.Helper()
-		uid, data := image(i)
-		r, err := association.Store(t.Context(), dimse.StoreRequest{ContextID: 1, SOPClassUID: ctImageStorage, SOPInstanceUID: uid, Data: bytes.NewReader(data), Size: int64(len(data))})
-		if err != nil || r.Status != dimse.StatusSuccess {
-			t.Fatalf("instance %d: %v, %v", i, r.Status, err)
-		}
-	}
+	send := storing(t, association)
 	send(0)
 	for i, to := range []string{there, onWildcard(there), there, here, onWildcard(here)} {
 		done := c.take(t, at(to))

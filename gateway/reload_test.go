@@ -276,6 +276,18 @@ func TestChangedFilesAreNoticed(t *testing.T) {
 	eventually(t, "a reload after certificate and key were renewed", taken)
 }
 
+// storing stores test instances over an association: its function takes their numbers.
+func storing(t *testing.T, association *dimse.Association) func(i int) {
+	return func(i int) {
+		t.Helper()
+		uid, data := image(i)
+		r, err := association.Store(t.Context(), dimse.StoreRequest{ContextID: 1, SOPClassUID: ctImageStorage, SOPInstanceUID: uid, Data: bytes.NewReader(data), Size: int64(len(data))})
+		if err != nil || r.Status != dimse.StatusSuccess {
+			t.Fatalf("instance %d: %v, %v", i, r.Status, err)
+		}
+	}
+}
+
 // An open association delivers to whoever is a destination when an instance is
 // committed.
 func TestDestinationsAreAddedAndTakenAway(t *testing.T) {
@@ -288,14 +300,7 @@ func TestDestinationsAreAddedAndTakenAway(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	send := func(i int) {
-		t.Helper()
-		uid, data := image(i)
-		r, err := association.Store(t.Context(), dimse.StoreRequest{ContextID: 1, SOPClassUID: ctImageStorage, SOPInstanceUID: uid, Data: bytes.NewReader(data), Size: int64(len(data))})
-		if err != nil || r.Status != dimse.StatusSuccess {
-			t.Fatalf("instance %d: %v, %v", i, r.Status, err)
-		}
-	}
+	send := storing(t, association)
 	held := func(s *sink, n int) func() bool {
 		return func() bool { got, _ := s.received(); return got == n }
 	}

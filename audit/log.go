@@ -54,27 +54,30 @@ type Log struct {
 	ended   chan struct{} // closed when Run ends
 	dir     string        // that the changes made so far lead to; of who makes them
 
-	mu     sync.Mutex // guards closed and gap
+	mu     sync.Mutex // guards closed, queued and gap
 	closed bool
+	queued uint64 // messages so far
 	gap    gap
 
 	// Of Run alone.
 	place
-	o       Options
-	source  Source
-	sender  *sender        // nil without syslog
-	leaving sync.WaitGroup // senders of before
-	pending []byte         // lines that could not be written yet
-	waiting int            // how many they are
-	pruned  time.Time
-	synced  time.Time
-	failing bool
+	o        Options
+	source   Source
+	dequeued uint64
+	sender   *sender        // nil without syslog
+	leaving  sync.WaitGroup // senders of before
+	pending  []byte         // lines that could not be written yet
+	waiting  int            // how many they are
+	pruned   time.Time
+	synced   time.Time
+	failing  bool
 }
 
 // gap is what could not be queued.
 type gap struct {
 	lost        int
 	first, last time.Time
+	after       uint64 // how many were queued before the first of them
 }
 
 // Open opens the log in a directory that no other process may write to. It starts nothing: Run writes.
@@ -124,12 +127,13 @@ func (l *Log) Record(m *Message) {
 	if !l.closed {
 		select {
 		case l.queue <- m:
+			l.queued++
 			return
 		default:
 		}
 	}
 	if l.gap.lost == 0 {
-		l.gap.first = m.Event.Time
+		l.gap.first, l.gap.after = m.Event.Time, l.queued
 	}
 	l.gap.lost++
 	l.gap.last = m.Event.Time
@@ -185,7 +189,7 @@ func (l *Log) Run(ctx context.Context) error {
 		}
 		select {
 		case m := <-queue:
-			l.take(m)
+			l.dequeue(m)
 			l.flush(atATime)
 		case <-tick.C:
 			l.tally.due(false)
@@ -232,7 +236,7 @@ func (l *Log) flush(queued int) {
 		// A log that fails tries with what is pending; if that is nothing, a sync failed, and only a write tells whether
 		// the disk works again.
 		for len(l.pending) < maxBatch && queued > 0 && (!l.failing || l.waiting == 0) {
-			l.take(<-l.queue)
+			l.dequeue(<-l.queue)
 			queued--
 		}
 		if len(l.pending) < maxBatch {
@@ -276,6 +280,12 @@ func (l *Log) failed(what string, err error) {
 	l.failing = true
 }
 
+// dequeue takes a message that was queued.
+func (l *Log) dequeue(m *Message) {
+	l.dequeued++
+	l.take(m)
+}
+
 // take makes a line of a message.
 func (l *Log) take(m *Message) {
 	m.Source = l.source
@@ -294,11 +304,12 @@ func (l *Log) take(m *Message) {
 func (l *Log) tellGap() {
 	l.mu.Lock()
 	g := l.gap
-	l.gap = gap{}
-	l.mu.Unlock()
-	if g.lost == 0 {
+	if g.lost == 0 || l.dequeued < g.after {
+		l.mu.Unlock()
 		return
 	}
+	l.gap = gap{}
+	l.mu.Unlock()
 	l.take(Alert(RecordingStopped, MajorFailure, "file:"+l.o.Dir, fmt.Sprintf(
 		"%d audit messages of %s to %s were not recorded: they came while the log could not be written fast enough",
 		g.lost, g.first.Format(time.RFC3339), g.last.Format(time.RFC3339)), l.o.Application))

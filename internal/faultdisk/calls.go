@@ -11,7 +11,7 @@ import (
 
 type done = <-chan struct{}
 
-func (d *Disk) Lookup(c done, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+func (d *disk) Lookup(c done, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	status := d.RawFileSystem.Lookup(c, in, name, out)
 	if status.Ok() {
 		d.learn(out.NodeId, in.NodeId, name)
@@ -19,7 +19,7 @@ func (d *Disk) Lookup(c done, in *fuse.InHeader, name string, out *fuse.EntryOut
 	return status
 }
 
-func (d *Disk) Create(c done, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
+func (d *disk) Create(c done, in *fuse.CreateIn, name string, out *fuse.CreateOut) fuse.Status {
 	if status := d.ask(OpCreate, in.NodeId, name); !status.Ok() {
 		return status
 	}
@@ -30,7 +30,7 @@ func (d *Disk) Create(c done, in *fuse.CreateIn, name string, out *fuse.CreateOu
 	return status
 }
 
-func (d *Disk) Mkdir(c done, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
+func (d *disk) Mkdir(c done, in *fuse.MkdirIn, name string, out *fuse.EntryOut) fuse.Status {
 	if status := d.ask(OpMkdir, in.NodeId, name); !status.Ok() {
 		return status
 	}
@@ -41,7 +41,7 @@ func (d *Disk) Mkdir(c done, in *fuse.MkdirIn, name string, out *fuse.EntryOut) 
 	return status
 }
 
-func (d *Disk) Rename(c done, in *fuse.RenameIn, from, to string) fuse.Status {
+func (d *disk) Rename(c done, in *fuse.RenameIn, from, to string) fuse.Status {
 	if status := d.ask(OpRename, in.NodeId, from); !status.Ok() {
 		return status
 	}
@@ -60,21 +60,21 @@ func (d *Disk) Rename(c done, in *fuse.RenameIn, from, to string) fuse.Status {
 	return status
 }
 
-func (d *Disk) Unlink(c done, in *fuse.InHeader, name string) fuse.Status {
+func (d *disk) Unlink(c done, in *fuse.InHeader, name string) fuse.Status {
 	if status := d.ask(OpRemove, in.NodeId, name); !status.Ok() {
 		return status
 	}
 	return d.RawFileSystem.Unlink(c, in, name)
 }
 
-func (d *Disk) Rmdir(c done, in *fuse.InHeader, name string) fuse.Status {
+func (d *disk) Rmdir(c done, in *fuse.InHeader, name string) fuse.Status {
 	if status := d.ask(OpRemove, in.NodeId, name); !status.Ok() {
 		return status
 	}
 	return d.RawFileSystem.Rmdir(c, in, name)
 }
 
-func (d *Disk) Open(c done, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+func (d *disk) Open(c done, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	op := OpOpen
 	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY {
 		op = OpOpenRW
@@ -85,16 +85,16 @@ func (d *Disk) Open(c done, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	return d.RawFileSystem.Open(c, in, out)
 }
 
-func (d *Disk) Read(c done, in *fuse.ReadIn, b []byte) (fuse.ReadResult, fuse.Status) {
+func (d *disk) Read(c done, in *fuse.ReadIn, b []byte) (fuse.ReadResult, fuse.Status) {
 	if status := d.ask(OpRead, in.NodeId, ""); !status.Ok() {
 		return nil, status
 	}
 	return d.RawFileSystem.Read(c, in, b)
 }
 
-func (d *Disk) Write(c done, in *fuse.WriteIn, b []byte) (uint32, fuse.Status) {
+func (d *disk) Write(c done, in *fuse.WriteIn, b []byte) (uint32, fuse.Status) {
 	if status := d.ask(OpWrite, in.NodeId, ""); !status.Ok() {
-		if d.torn && status != fuse.EROFS {
+		if status != fuse.EROFS {
 			d.RawFileSystem.Write(c, in, b[:len(b)/2])
 		}
 		return 0, status
@@ -102,27 +102,27 @@ func (d *Disk) Write(c done, in *fuse.WriteIn, b []byte) (uint32, fuse.Status) {
 	return d.RawFileSystem.Write(c, in, b)
 }
 
-func (d *Disk) Writev(done, *fuse.WriteIn, [][]byte) (uint32, fuse.Status) { return 0, fuse.ENOSYS } // Write is called
+func (d *disk) Writev(done, *fuse.WriteIn, [][]byte) (uint32, fuse.Status) { return 0, fuse.ENOSYS } // Write is called
 
-func (d *Disk) CopyFileRange(done, *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
+func (d *disk) CopyFileRange(done, *fuse.CopyFileRangeIn) (uint32, fuse.Status) {
 	return 0, fuse.ENOSYS
 } // likewise
 
-func (d *Disk) Fsync(c done, in *fuse.FsyncIn) fuse.Status {
+func (d *disk) Fsync(c done, in *fuse.FsyncIn) fuse.Status {
 	if status := d.ask(OpSync, in.NodeId, ""); !status.Ok() {
 		return status
 	}
 	return d.RawFileSystem.Fsync(c, in)
 }
 
-func (d *Disk) FsyncDir(c done, in *fuse.FsyncIn) fuse.Status {
+func (d *disk) FsyncDir(c done, in *fuse.FsyncIn) fuse.Status {
 	if status := d.ask(OpSyncDir, in.NodeId, ""); !status.Ok() {
 		return status
 	}
 	return d.RawFileSystem.FsyncDir(c, in)
 }
 
-func (d *Disk) Fallocate(c done, in *fuse.FallocateIn) fuse.Status {
+func (d *disk) Fallocate(c done, in *fuse.FallocateIn) fuse.Status {
 	op := OpAllocate
 	if in.Mode&unix.FALLOC_FL_PUNCH_HOLE != 0 {
 		op = OpPunch
@@ -133,7 +133,7 @@ func (d *Disk) Fallocate(c done, in *fuse.FallocateIn) fuse.Status {
 	return d.RawFileSystem.Fallocate(c, in)
 }
 
-func (d *Disk) SetAttr(c done, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+func (d *disk) SetAttr(c done, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	op := OpAttr
 	if _, sized := in.GetSize(); sized {
 		op = OpTruncate
@@ -144,35 +144,35 @@ func (d *Disk) SetAttr(c done, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Statu
 	return d.RawFileSystem.SetAttr(c, in, out)
 }
 
-func (d *Disk) GetAttr(c done, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+func (d *disk) GetAttr(c done, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
 	if status := d.ask(OpStat, in.NodeId, ""); !status.Ok() {
 		return status
 	}
 	return d.RawFileSystem.GetAttr(c, in, out)
 }
 
-func (d *Disk) OpenDir(c done, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+func (d *disk) OpenDir(c done, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if status := d.ask(OpList, in.NodeId, ""); !status.Ok() {
 		return status
 	}
 	return d.RawFileSystem.OpenDir(c, in, out)
 }
 
-func (d *Disk) StatFs(c done, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+func (d *disk) StatFs(c done, in *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	if status := d.ask(OpStatFS, in.NodeId, ""); !status.Ok() {
 		return status
 	}
 	return d.RawFileSystem.StatFs(c, in, out)
 }
 
-func (d *Disk) Flush(c done, in *fuse.FlushIn) fuse.Status {
+func (d *disk) Flush(c done, in *fuse.FlushIn) fuse.Status {
 	if status := d.ask(OpClose, in.NodeId, ""); !status.Ok() {
 		return status
 	}
 	return d.RawFileSystem.Flush(c, in)
 }
 
-func (d *Disk) Link(c done, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
+func (d *disk) Link(c done, in *fuse.LinkIn, name string, out *fuse.EntryOut) fuse.Status {
 	if status := d.ask(OpLink, in.NodeId, name); !status.Ok() {
 		return status
 	}
@@ -183,7 +183,7 @@ func (d *Disk) Link(c done, in *fuse.LinkIn, name string, out *fuse.EntryOut) fu
 	return status
 }
 
-func (d *Disk) Symlink(c done, in *fuse.InHeader, to, name string, out *fuse.EntryOut) fuse.Status {
+func (d *disk) Symlink(c done, in *fuse.InHeader, to, name string, out *fuse.EntryOut) fuse.Status {
 	if status := d.ask(OpLink, in.NodeId, name); !status.Ok() {
 		return status
 	}
@@ -194,7 +194,7 @@ func (d *Disk) Symlink(c done, in *fuse.InHeader, to, name string, out *fuse.Ent
 	return status
 }
 
-func (d *Disk) Mknod(c done, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
+func (d *disk) Mknod(c done, in *fuse.MknodIn, name string, out *fuse.EntryOut) fuse.Status {
 	if status := d.ask(OpLink, in.NodeId, name); !status.Ok() {
 		return status
 	}

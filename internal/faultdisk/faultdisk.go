@@ -1,18 +1,13 @@
 // Package faultdisk is a file system for tests whose calls fail on demand: a FUSE mount of a directory, so that the kernel
-// itself gives the errors to whoever uses it, page cache, mmap and all. Do not map files of it into the memory of the
-// process that serves it: a thread that waits for a page holds up Go's scheduler, which has to serve the page. [MountApart] is
-// for what does.
+// itself gives the errors to whoever uses it, page cache, mmap and all. A process of its own serves it, as one that served what
+// it uses could neither map files of it into memory (a thread that waits for a page holds up Go's scheduler, which has to
+// serve the page) nor end while it has files of it open.
 package faultdisk
 
 import (
-	"fmt"
-	"os"
 	"path"
 	"sync"
 	"syscall"
-	"testing"
-
-	"dcmgate/internal/peertest"
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -53,95 +48,45 @@ func (op Op) Changes() bool {
 	return true
 }
 
-// Fault says with which error a call fails; 0: it does not. path is relative to the mount point, "." itself. It is called
-// by several goroutines at once.
-type Fault func(op Op, path string) syscall.Errno
-
-// Disk is a mounted file system.
-type Disk struct {
+// disk is a mounted file system.
+type disk struct {
 	fuse.RawFileSystem
 
-	server *fuse.Server
-	served chan struct{} // closed at the end
-	torn   bool          // half of what a failing write was given is written
+	// fault says with which error a call fails; 0: it does not. path is relative to the mount point, "." itself. It is called
+	// by several goroutines at once.
+	fault func(op Op, path string) syscall.Errno
 
 	mu    sync.Mutex
-	fault Fault
 	paths map[uint64]string // by node
 }
 
-// Mount mounts a disk at dir until the test ends; what is written there is kept in a directory of its own. It needs root and
-// /dev/fuse: without, the test is skipped, and fails in CI.
-func Mount(t testing.TB, dir string) *Disk {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		peertest.Missing(t, "mounting a file system needs root")
-	}
-	d, err := mount(t.TempDir(), dir)
-	if err != nil {
-		peertest.Missing(t, fmt.Sprintf("no FUSE file system can be mounted: %v", err))
-	}
-	t.Cleanup(func() {
-		d.Fail(nil)
-		if err := d.server.Unmount(); err != nil {
-			t.Errorf("unmount: %v", err)
-			return
-		}
-		<-d.served
-	})
-	return d
-}
-
 // mount mounts a disk whose files are kept in another directory.
-func mount(below, dir string) (*Disk, error) {
+func mount(below, dir string, fault func(Op, string) syscall.Errno) error {
 	root, err := fs.NewLoopbackRoot(below)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	d := &Disk{RawFileSystem: fs.NewNodeFS(root, &fs.Options{}), paths: map[uint64]string{fuse.FUSE_ROOT_ID: "."}, served: make(chan struct{})}
-	d.server, err = fuse.NewServer(d, dir, &fuse.MountOptions{
+	d := &disk{RawFileSystem: fs.NewNodeFS(root, &fs.Options{}), fault: fault, paths: map[uint64]string{fuse.FUSE_ROOT_ID: "."}}
+	server, err := fuse.NewServer(d, dir, &fuse.MountOptions{
 		FsName: "faultdisk", Name: "faultdisk", DirectMountStrict: true, DisableReadDirPlus: true, MaxWrite: 1 << 20, MaxStackDepth: -1, // or the kernel would call the files behind by itself
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	go func() {
-		defer close(d.served)
-		d.server.Serve()
-	}()
-	return d, d.server.WaitMount()
-}
-
-// Fail has calls fail from now on as f says; nil: none does.
-func (d *Disk) Fail(f Fault) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.fault = f
-}
-
-// FailChanges has every call fail that changes something.
-func (d *Disk) FailChanges(errno syscall.Errno) {
-	d.Fail(func(op Op, _ string) syscall.Errno {
-		if op.Changes() {
-			return errno
-		}
-		return 0
-	})
+	go server.Serve() // until the process ends
+	return server.WaitMount()
 }
 
 // ask tells how a call on a node ends, or, with a name, on what has that name in the directory that is the node.
-func (d *Disk) ask(op Op, node uint64, name string) fuse.Status {
+func (d *disk) ask(op Op, node uint64, name string) fuse.Status {
 	d.mu.Lock()
-	fault, at := d.fault, path.Join(d.paths[node], name)
+	at := path.Join(d.paths[node], name)
 	d.mu.Unlock()
-	if fault == nil {
-		return fuse.OK
-	}
-	return fuse.Status(fault(op, at))
+	return fuse.Status(d.fault(op, at))
 }
 
 // learn notes where a node is.
-func (d *Disk) learn(node, parent uint64, name string) {
+func (d *disk) learn(node, parent uint64, name string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.paths[node] = path.Join(d.paths[parent], name)

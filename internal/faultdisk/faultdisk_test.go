@@ -12,8 +12,8 @@ import (
 
 // TestDisk fails each call once, and looks whether it comes through, and to nobody else.
 func TestDisk(t *testing.T) {
-	dir := t.TempDir()
-	d := Mount(t, dir)
+	d := MountApart(t)
+	dir := d.Dir
 	if err := errors.Join(os.Mkdir(filepath.Join(dir, "a"), 0o700), os.WriteFile(filepath.Join(dir, "a", "f"), []byte("content"), 0o600)); err != nil {
 		t.Fatal(err)
 	}
@@ -53,21 +53,16 @@ func TestDisk(t *testing.T) {
 		{OpMkdir, "b", func() error { return os.Mkdir(filepath.Join(dir, "b"), 0o700) }},
 		{OpRemove, "b", func() error { return os.Remove(filepath.Join(dir, "b")) }},
 	} {
-		d.Fail(func(op Op, path string) syscall.Errno {
-			if op == row.op && path == row.path {
-				return syscall.EIO
-			}
-			return 0
-		})
+		d.Fail(t, Rule{Errno: syscall.EIO, Ops: []Op{row.op}, Path: row.path})
 		if err := row.call(); !errors.Is(err, syscall.EIO) {
 			t.Errorf("%s %s: %v", row.op, row.path, err)
 		}
-		d.Fail(nil)
+		d.Heal(t)
 		if err := row.call(); err != nil {
 			t.Errorf("%s %s afterwards: %v", row.op, row.path, err)
 		}
 	}
-	d.FailChanges(syscall.EROFS)
+	d.Fail(t, Rule{Errno: syscall.EROFS})
 	if err := os.WriteFile(name, nil, 0o600); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("write to a read-only disk: %v", err)
 	}

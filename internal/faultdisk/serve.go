@@ -35,12 +35,9 @@ func init() {
 func serve(below, at string) error {
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP) // of a terminal, to all that the test is: it still has to unmount
 	p := &plan{}
-	d, err := mount(below, at)
-	if err != nil {
+	if err := mount(below, at, p.check); err != nil {
 		return err
 	}
-	d.torn = true
-	d.Fail(p.check)
 	defer func() { _ = unix.Unmount(at, unix.MNT_DETACH) }() // also where a test that failed still has a file open
 	orders, counts := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
 	for {
@@ -69,7 +66,7 @@ func (p *plan) replace(rules []Rule) (failed int) {
 	return failed
 }
 
-// check is a [Fault].
+// check is a disk's fault.
 func (p *plan) check(op Op, path string) syscall.Errno {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -40,7 +40,7 @@ race: ## the tests of the packages, under the race detector
 
 # The program itself is built without the race detector there, and the detector would only slow the peers of our own down.
 e2e: ## the tests of the whole program with real peers
-	$(GO) test -timeout 15m ./test/e2e
+	$(GO) test -timeout 20m ./test/e2e
 
 fuzz: ## each fuzz target for FUZZTIME
 	@FUZZTIME=$(FUZZTIME) scripts/fuzz

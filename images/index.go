@@ -111,6 +111,17 @@ func (x *index) totals(ctx context.Context) (t totals, err error) {
 	return t, err
 }
 
+// newID is 128 bits at random. It does not begin as an option of a command does.
+func newID() string {
+	id := make([]byte, 16)
+	for {
+		rand.Read(id)
+		if s := base64.RawURLEncoding.EncodeToString(id); s[0] != '-' {
+			return s
+		}
+	}
+}
+
 // insert records an image under the next number, or revives the withdrawn one of the same content and identifiers. One
 // that is there already is returned as it is.
 func (x *index) insert(ctx context.Context, in Image) (out Image, added bool, err error) {
@@ -125,9 +136,7 @@ func (x *index) insert(ctx context.Context, in Image) (out Image, added bool, er
 			return err
 		}
 		if in.ID = there.ID; in.ID == "" {
-			id := make([]byte, 16)
-			rand.Read(id)
-			in.ID = base64.RawURLEncoding.EncodeToString(id)
+			in.ID = newID()
 		}
 		if in.Sequence, err = next(ctx, tx); err != nil {
 			return err

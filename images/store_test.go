@@ -264,3 +264,12 @@ func FuzzSidecar(f *testing.F) {
 		}
 	})
 }
+
+// An identifier is an argument of commands.
+func TestIDsAreNoOptions(t *testing.T) {
+	for range 2000 {
+		if id := newID(); len(id) != 22 || id[0] == '-' {
+			t.Fatal(id)
+		}
+	}
+}

@@ -133,7 +133,7 @@ func FuzzWriter(f *testing.F) {
 	f.Add(uint32(16384), 0, uint16(1000), true)
 	f.Add(uint32(7), 1, uint16(3), false)
 	f.Fuzz(func(t *testing.T, maximum uint32, size int, length uint16, known bool) {
-		if maximum > 0 && maximum <= pdvHeaderLength {
+		if maximum > 0 && maximum <= pdvHeaderLength { // ErrMaximumLength: nothing fits
 			t.Skip()
 		}
 		checkWriter(t, maximum, min(size, 1<<20), int(length), known)

@@ -30,7 +30,7 @@ func (s *Spool) upgradeIndex() error {
 	}
 	t := s.ledger.snapshot()
 	u := &upgrade{s: s, total: 2*t.instances + t.evicted, told: time.Now()}
-	s.log.Info("upgrading the index", "format", s.ledger.format, "to", formatVersion, "instances", u.total)
+	s.log.Info("upgrading the index", "format", s.ledger.format, "to", formatVersion, "records", u.total)
 	repeats, classes := &repeatCount{}, &classCount{}
 	for _, pass := range [...]struct {
 		kind   byte
@@ -88,7 +88,7 @@ func (u *upgrade) pass(kind byte, fn upgradeFunc) error {
 func (u *upgrade) tell() {
 	if now := time.Now(); now.Sub(u.told) >= upgradeTold {
 		u.told = now
-		u.s.log.Info("upgrading the index", "done", u.done, "instances", u.total)
+		u.s.log.Info("upgrading the index", "done", u.done, "records", u.total)
 	}
 }
 

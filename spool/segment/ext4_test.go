@@ -24,17 +24,17 @@ const (
 func loopMount(t *testing.T) (mount func(), dir string) {
 	t.Helper()
 	inCI := os.Getenv("CI") == "true"
+	impossible := func(what string, out []byte, err error) {
+		if inCI {
+			t.Fatalf("%s: %v: %s: this test must run in CI; give the job root, loop devices and e2fsprogs (a privileged container)", what, err, out)
+		}
+		t.Skipf("%s: %v: %s: only root, with loop devices and e2fsprogs, can cut the power of a mounted file system", what, err, out)
+	}
 	if os.Geteuid() != 0 {
-		t.Skip("cutting the power of a mounted file system needs root: run the tests as root to include this one")
+		impossible("mount", nil, os.ErrPermission)
 	}
 	base := t.TempDir()
 	image, dir := filepath.Join(base, "image"), filepath.Join(base, "mount")
-	impossible := func(what string, out []byte, err error) {
-		if inCI {
-			t.Fatalf("%s: %v: %s: this test must run in CI; give the job loop devices and e2fsprogs (a privileged container)", what, err, out)
-		}
-		t.Skipf("%s: %v: %s: this machine has no loop devices or no e2fsprogs", what, err, out)
-	}
 	f, err := os.Create(image)
 	if err != nil {
 		t.Fatal(err)

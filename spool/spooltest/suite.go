@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"iter"
 	"sync"
@@ -70,7 +69,8 @@ func Run(t *testing.T, open Factory) {
 		{"retries when due", retriesWhenDue},
 		{"keeps what it acknowledged", keepsAcknowledged},
 		{"parks, redrives and drops", parksAndDrops},
-		{"awaits, commits and refuses", awaitsCommitment},
+		{"asks for commitment when it is time", awaitsCommitment},
+		{"commits, refuses and sends again", concludesCommitment},
 		{"counts changes without gaps", countsChanges},
 		{"finds studies, series and instances", findsStudies},
 		{"tells what was delivered", tellsDelivered},
@@ -339,91 +339,6 @@ func parksAndDrops(s *suite) {
 	s.wantCounts("a", spool.JobCounts{Pending: 5, Dropped: 1})
 	if jobs := s.claim("a", 10); len(jobs) != 5 {
 		s.Errorf("%d claimed", len(jobs))
-	}
-}
-
-func awaitsCommitment(s *suite) {
-	const destination, early, late = "a", dicom.UID("2.25.1"), dicom.UID("2.25.2")
-	now := time.Now().Truncate(time.Millisecond)
-	for n := range 4 {
-		s.store(s.object(n), to(destination))
-	}
-	jobs := s.claim(destination, 4)
-	for i := range jobs {
-		s.complete(spool.Await(jobs[i].Key(), 0, now.Add(time.Duration(i)*time.Minute)))
-	}
-	s.flush()
-	s.reopen()
-	s.wantCounts(destination, spool.JobCounts{Awaiting: 4})
-	wantAwaiting := func(until time.Duration, limit int, want ...int) {
-		s.Helper()
-		got, err := s.Awaiting(destination, now.Add(until), limit)
-		if err != nil || len(got) != len(want) {
-			s.Fatalf("%d awaited, want %d, %v", len(got), len(want), err)
-		}
-		for i, w := range want {
-			if got[i].Instance.ID != jobs[w].Instance.ID || got[i].State != spool.JobAwaiting {
-				s.Errorf("%d: %v %v, want %v", i, got[i].Instance.ID, got[i].State, jobs[w].Instance.ID)
-			}
-		}
-	}
-	wantAwaiting(-time.Minute, 9)
-	wantAwaiting(time.Minute, 9, 0, 1)
-	wantAwaiting(time.Hour, 3, 0, 1, 2)
-	begin := func(uid dicom.UID, asked, until time.Duration, of ...int) {
-		s.Helper()
-		t := spool.Transaction{UID: uid, Destination: destination, Asked: now.Add(asked), Until: now.Add(until)}
-		for _, i := range of {
-			t.Instances = append(t.Instances, jobs[i].Instance.ID)
-		}
-		if err := s.BeginCommitment(t); err != nil {
-			s.Fatal(err)
-		}
-	}
-	begin(early, 0, time.Hour, 0, 1, 2, 3)
-	s.reopen()
-	wantAwaiting(30*time.Minute, 9)
-	begin("2.25.9", time.Second, time.Hour, 3)
-	s.WithdrawCommitment("2.25.9", now.Add(time.Minute))
-	s.flush()
-	wantAwaiting(time.Minute, 9, 3)
-	begin(late, 2*time.Second, 2*time.Hour, 2, 3)
-	s.reopen()
-	if t, left, err := s.Transaction(late); err != nil || t.Concluded() || len(left) != 2 || left[0].Asks != 2 {
-		s.Errorf("%+v, %d jobs, %v", t, len(left), err)
-	}
-	conclude := func(uid dicom.UID, results ...spool.Commitment) {
-		s.Helper()
-		if err := s.ConcludeCommitment(uid, results); err != nil {
-			s.Fatal(uid, err)
-		}
-	}
-	result := func(i int, r spool.CommitmentResult, at time.Time) spool.Commitment {
-		return spool.Commitment{ID: jobs[i].Instance.ID, Result: r, At: at, Code: "commitment-0112", Reason: "no such instance"}
-	}
-	// Of what was asked for again since, the early request counts where it says yes.
-	conclude(early, result(0, spool.ResultCommitted, now), result(1, spool.ResultRefused, now),
-		result(2, spool.ResultRefused, now), result(3, spool.ResultCommitted, now))
-	s.wantCounts(destination, spool.JobCounts{Awaiting: 1, Committed: 2, Refused: 1})
-	conclude(late, result(2, spool.ResultSendAgain, time.Time{}), result(3, spool.ResultRefused, now))
-	conclude(late, result(2, spool.ResultCommitted, now)) // the same report again
-	s.reopen()
-	s.wantCounts(destination, spool.JobCounts{Pending: 1, Committed: 2, Refused: 1})
-	if again := s.claim(destination, 9); len(again) != 1 || again[0].Instance.ID != jobs[2].Instance.ID || again[0].Refusals != 1 {
-		s.Errorf("sent again: %d", len(again))
-	}
-	if t, left, err := s.Transaction(late); err != nil || !t.Concluded() || len(left) != 0 || t.Destination != destination {
-		s.Errorf("%+v, %v", t, err)
-	}
-	if err := s.ConcludeCommitment("2.25.3", nil); !errors.Is(err, spool.ErrNotFound) {
-		s.Errorf("a request that nobody made: %v", err)
-	}
-	refused, _, err := s.Jobs(spool.JobFilter{State: spool.JobRefused}, "", 9)
-	if err != nil || len(refused) != 1 || refused[0].LastError != "no such instance" || refused[0].Code != "commitment-0112" {
-		s.Errorf("%d refused, %v", len(refused), err)
-	}
-	if n, err := s.Redrive(s.Context(), spool.JobFilter{Destination: destination}, "again"); n != 1 || err != nil {
-		s.Errorf("redriven %d, %v", n, err)
 	}
 }
 

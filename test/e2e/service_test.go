@@ -75,7 +75,7 @@ func TestHealthcheck(t *testing.T) {
 // TestRootLeavesTheOwnersFolderToHim does as root what an administrator does with the data folder of a service.
 func TestRootLeavesTheOwnersFolderToHim(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give a folder away")
+		peertest.Missing(t, "only root can give a folder away")
 	}
 	const nobody = 65534
 	g := newGate(t, "")

@@ -13,6 +13,7 @@ type database struct {
 	db       *sql.DB
 	location *time.Location
 	now      func() time.Time
+	kept     map[purpose]*statement
 }
 
 // written counts what a transaction changed.
@@ -32,7 +33,7 @@ func (st *database) update(ctx context.Context, fn func(w *writer) error) (s sta
 		return s, w, err
 	}
 	defer tx.Rollback() // nothing after a commit
-	wr := &writer{ctx: ctx, d: st.d, tx: tx}
+	wr := &writer{database: st, ctx: ctx, tx: tx}
 	if wr.state, err = readState(ctx, st.d, tx, st.d.forUpdate); err != nil {
 		return s, w, err
 	}
@@ -48,8 +49,8 @@ func (st *database) update(ctx context.Context, fn func(w *writer) error) (s sta
 
 // writer is a transaction under way.
 type writer struct {
+	*database
 	ctx     context.Context
-	d       *dialect
 	tx      *sql.Tx
 	state   state
 	written written
@@ -136,9 +137,14 @@ func flag(v bool) int64 {
 func (w *writer) known(t *table, rows []Row) (map[string]known, error) {
 	found := make(map[string]known, len(rows))
 	err := inStatements(w.d, rows, func(rows []Row) error {
-		condition, args := w.d.oneOf(rows)
-		res, err := w.tx.QueryContext(w.ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s %s",
-			w.d.names([]string{keyColumn, "RowHash", "Held", "Complete"}), w.d.name1(t.name), w.d.name1(keyColumn), condition), args...)
+		statement, err := w.statement(purpose{"known", t, w.d.size(len(rows))}, func() string {
+			return fmt.Sprintf("SELECT %s FROM %s WHERE %s %s",
+				w.d.names([]string{keyColumn, "RowHash", "Held", "Complete"}), w.d.name1(t.name), w.d.name1(keyColumn), w.d.oneOf(len(rows)))
+		})
+		var res *sql.Rows
+		if err == nil {
+			res, err = statement.query(w, w.d.keys(rows)...)
+		}
 		if err != nil {
 			return fmt.Errorf("read rows of %s: %w", t.view.Name, err)
 		}

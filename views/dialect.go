@@ -14,6 +14,7 @@ type dialect struct {
 	quote     string // around names
 	numbered  bool   // parameters are $1, $2, ..., else ?
 	arrays    bool   // a parameter may be a list, so that one statement takes any number of rows
+	prepares  bool   // statements are made ready once for a connection; the driver of the others does so by itself
 	forUpdate string // locks the state's record; SQLite has the whole database
 	conflict  func(d *dialect, columns []string) string
 	types     map[string]string // a column's type by the standard's name of it; %d is the length
@@ -25,7 +26,7 @@ type dialect struct {
 
 var (
 	sqliteDialect = &dialect{
-		name: "SQLite", goose: goose.DialectSQLite3, quote: `"`,
+		name: "SQLite", goose: goose.DialectSQLite3, quote: `"`, prepares: true,
 		types: map[string]string{
 			"string": "VARCHAR(%d)", "integer": "INTEGER", "number": "INTEGER", "date": "DATE", "datetime": "DATETIME",
 			"key": "CHAR(32)", "big": "BIGINT", "flag": "SMALLINT",
@@ -42,7 +43,7 @@ var (
 		dateText: "CAST(to_char(%s, 'YYYY-MM-DD') AS varchar(10))", timeText: "CAST(to_char(%s, 'YYYY-MM-DD HH24:MI:SS') AS varchar(19))",
 	}
 	mysqlDialect = &dialect{
-		name: "MySQL", goose: goose.DialectMySQL, quote: "`", forUpdate: " FOR UPDATE",
+		name: "MySQL", goose: goose.DialectMySQL, quote: "`", prepares: true, forUpdate: " FOR UPDATE",
 		types: map[string]string{
 			"string": "VARCHAR(%d)", "integer": "INT", "number": "INT", "date": "DATE", "datetime": "DATETIME",
 			"key": "CHAR(32) CHARACTER SET ascii COLLATE ascii_bin", "big": "BIGINT", "flag": "SMALLINT",

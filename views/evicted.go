@@ -10,19 +10,12 @@ import (
 // evict says in an image's row that its file is gone. The rest of the row stays; the spool no longer has it. A row that is
 // of another version of the instance is left alone.
 func (w *writer) evict(in *spool.Instance) error {
-	set := []string{"FilePathName", "FileState", "Complete", "RowHash", "ChangeSeq", "UpdateAt"}
-	args := []any{nil, string(FileEvicted), 0, "", w.state.imageSeq + 1, w.state.updated, imageKey(in), in.ID.String(), string(FileEvicted)}
-	statement := fmt.Sprintf("UPDATE %s SET ", w.d.name1(imageTable))
-	for i, name := range set {
-		if i > 0 {
-			statement += ", "
-		}
-		statement += w.d.name1(name) + " = " + w.d.parameters(1+i, 1)
+	statement, err := w.statement(purpose{"evict", images, 1}, w.d.evict)
+	if err != nil {
+		return err
 	}
-	n := len(set)
-	statement += fmt.Sprintf(" WHERE %s = %s AND %s = %s AND %s <> %s AND %s = 0", w.d.name1(keyColumn), w.d.parameters(n+1, 1),
-		w.d.name1("RelationField"), w.d.parameters(n+2, 1), w.d.name1("FileState"), w.d.parameters(n+3, 1), w.d.name1("Held"))
-	result, err := w.tx.ExecContext(w.ctx, statement, args...)
+	result, err := statement.exec(w, nil, string(FileEvicted), 0, "", w.state.imageSeq+1, w.state.updated,
+		imageKey(in), in.ID.String(), string(FileEvicted))
 	if err != nil {
 		return fmt.Errorf("revise rows of %s: %w", DocImage.Name, err)
 	}
@@ -32,6 +25,19 @@ func (w *writer) evict(in *spool.Instance) error {
 		w.written.image++
 	}
 	return err
+}
+
+// evict writes the statement of [writer.evict].
+func (d *dialect) evict() string {
+	statement := "UPDATE " + d.name1(imageTable) + " SET "
+	for i, name := range []string{"FilePathName", "FileState", "Complete", "RowHash", "ChangeSeq", "UpdateAt"} {
+		if i > 0 {
+			statement += ", "
+		}
+		statement += d.name1(name) + " = " + d.parameters(1+i, 1)
+	}
+	return statement + fmt.Sprintf(" WHERE %s = %s AND %s = %s AND %s <> %s AND %s = 0", d.name1(keyColumn), d.parameters(7, 1),
+		d.name1("RelationField"), d.parameters(8, 1), d.name1("FileState"), d.parameters(9, 1), d.name1("Held"))
 }
 
 // absent counts the keys, of which one may be there several times, that have no row.

@@ -25,11 +25,33 @@ type Address string
 
 // Ready implements [Files].
 func (a Address) Ready(_ context.Context, in *spool.Instance) (File, error) {
-	path := strings.NewReplacer(
-		"{study}", url.PathEscape(string(in.StudyInstanceUID)), "{series}", url.PathEscape(string(in.SeriesInstanceUID)),
-		"{instance}", url.PathEscape(string(in.SOPInstanceUID)), "{id}", in.ID.String(),
-	).Replace(string(a))
-	return File{Path: path, State: FileReady}, nil
+	var path strings.Builder
+	for rest := string(a); rest != ""; {
+		before, placeholder, found := strings.Cut(rest, "{")
+		path.WriteString(before)
+		if !found {
+			break
+		}
+		name, after, closed := strings.Cut(placeholder, "}")
+		if !closed {
+			name = ""
+		}
+		switch name {
+		case "study":
+			path.WriteString(url.PathEscape(string(in.StudyInstanceUID)))
+		case "series":
+			path.WriteString(url.PathEscape(string(in.SeriesInstanceUID)))
+		case "instance":
+			path.WriteString(url.PathEscape(string(in.SOPInstanceUID)))
+		case "id":
+			path.WriteString(in.ID.String())
+		default: // of no meaning here
+			path.WriteByte('{')
+			after = placeholder
+		}
+		rest = after
+	}
+	return File{Path: path.String(), State: FileReady}, nil
 }
 
 // Sync implements [Files].

@@ -146,7 +146,7 @@ func (p *Publisher) serve(ctx context.Context) error {
 	if err := migrate(prepare, d, db, p.o.AsText); err != nil {
 		return err
 	}
-	s := &session{Publisher: p, database: &database{d: d, db: db, location: p.o.Settings.location(), now: p.o.Now}}
+	s := &session{Publisher: p, database: &database{d: d, db: db, location: p.o.Settings.location(), now: p.o.Now, kept: map[purpose]*statement{}}}
 	if s.state, err = readState(prepare, d, db, ""); err != nil {
 		return err
 	}

@@ -155,7 +155,7 @@ func (s *Settings) row(v View, about *subject) Row {
 
 // sum fills in Hash. Complete of a study is not part of it: that passes with time, not by a change.
 func (r *Row) sum() {
-	var b []byte
+	b := make([]byte, 0, 1024)
 	for _, v := range r.Values {
 		switch v := v.(type) {
 		case string:

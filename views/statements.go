@@ -2,6 +2,7 @@ package views
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -28,41 +29,59 @@ func inStatements[T any](d *dialect, list []T, fn func([]T) error) error {
 	return nil
 }
 
-// oneOf writes the condition that the key is that of one of the rows, and its parameters, which begin with the first.
-func (d *dialect) oneOf(rows []Row) (condition string, args []any) {
-	keys := make([]string, len(rows))
-	for i := range rows {
-		keys[i] = rows[i].Key
-	}
+// size tells the statements for so many rows apart, which are all alike where a parameter may be a list.
+func (d *dialect) size(rows int) int {
 	if d.arrays {
-		return "= ANY($1::bpchar[])", []any{keys}
+		return 0
 	}
-	for _, key := range keys {
-		args = append(args, key)
-	}
-	return "IN (" + d.parameters(1, len(keys)) + ")", args
+	return rows
 }
 
-// upsert writes a statement that puts rows into a table in place of those with the same keys, and its parameters.
-func (d *dialect) upsert(t *table, rows [][]any) (statement string, args []any) {
+// oneOf writes the condition that the key is that of one of so many rows; keys are its parameters, which begin with the first.
+func (d *dialect) oneOf(rows int) string {
+	if d.arrays {
+		return "= ANY($1::bpchar[])"
+	}
+	return "IN (" + d.parameters(1, rows) + ")"
+}
+
+func (d *dialect) keys(rows []Row) []any {
+	keys, args := make([]string, len(rows)), make([]any, len(rows))
+	for i := range rows {
+		keys[i], args[i] = rows[i].Key, rows[i].Key
+	}
+	if d.arrays {
+		return []any{keys}
+	}
+	return args
+}
+
+// upsert writes a statement that puts so many rows into a table in place of those with the same keys.
+func (d *dialect) upsert(t *table, rows int) string {
 	columns := t.columns()
 	var b strings.Builder
 	fmt.Fprintf(&b, "INSERT INTO %s (%s) ", d.name1(t.name), d.names(t.columnNames()))
 	if d.arrays {
 		b.WriteString(selectArrays(columns))
-		args = arrays(columns, rows)
 	} else {
-		for i, r := range rows {
+		for i := range rows {
 			separator := ", "
 			if i == 0 {
 				separator = "VALUES "
 			}
 			fmt.Fprintf(&b, "%s(%s)", separator, d.parameters(1+i*len(columns), len(columns)))
-			args = append(args, r...)
 		}
 	}
 	b.WriteString(d.conflict(d, t.columnNames()))
-	return b.String(), args
+	return b.String()
+}
+
+// values lists the parameters of upsert.
+func (d *dialect) values(t *table, rows [][]any) []any {
+	if d.arrays {
+		return arrays(t.columns(), rows)
+	}
+	return slices.Concat(rows...)
 }
 
 // selectArrays makes rows of arrays of PostgreSQL, one for each column. Texts are not cast to their length, which would cut
@@ -111,8 +130,11 @@ func column[T any](rows [][]any, i int) []*T {
 // upsert puts rows into a table, those of the same keys being replaced.
 func (w *writer) upsert(t *table, rows [][]any) error {
 	return inStatements(w.d, rows, func(rows [][]any) error {
-		statement, args := w.d.upsert(t, rows)
-		if _, err := w.tx.ExecContext(w.ctx, statement, args...); err != nil {
+		statement, err := w.statement(purpose{"upsert", t, w.d.size(len(rows))}, func() string { return w.d.upsert(t, len(rows)) })
+		if err == nil {
+			_, err = statement.exec(w, w.d.values(t, rows)...)
+		}
+		if err != nil {
 			return fmt.Errorf("write rows of %s: %w", t.view.Name, err)
 		}
 		return nil

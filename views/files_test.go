@@ -1,0 +1,27 @@
+package views
+
+import (
+	"context"
+	"testing"
+
+	"dcmgate/spool"
+)
+
+func TestAddress(t *testing.T) {
+	in := &spool.Instance{ID: 0x2a, StudyInstanceUID: "1.2", SeriesInstanceUID: "1.2.3", SOPInstanceUID: "1/2?"}
+	for template, want := range map[string]string{
+		"":                       "",
+		"https://images/":        "https://images/",
+		"/{study}/{series}":      "/1.2/1.2.3",
+		"{instance}&id={id}.dcm": "1%2F2%3F&id=" + in.ID.String() + ".dcm",
+		"{study}{study}":         "1.21.2",
+		"{patient}/{study":       "{patient}/{study",
+		"{{study}}":              "{1.2}",
+		"影像/{study}":             "影像/1.2",
+	} {
+		got, err := Address(template).Ready(context.Background(), in)
+		if err != nil || got != (File{Path: want, State: FileReady}) {
+			t.Errorf("%q: %+v, %v; want %q", template, got, err, want)
+		}
+	}
+}

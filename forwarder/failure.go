@@ -64,7 +64,7 @@ type class struct {
 	// Limited: after Policy.MaxAttempts such failures the instance is
 	// parked, provided the destination has shown itself to be well meanwhile
 	// (see ledger.charge). Failures that are not limited are retried for ever.
-	// Of reading a stored instance maxReads such failures are enough.
+	// Of reading a stored instance maxReads such failures are enough (see ledger.misread).
 	Limited bool
 	// Busy: the destination works but admits no further association now.
 	Busy   bool
@@ -104,9 +104,12 @@ var localTable = []localRow{
 }
 
 // maxReads is how often reading an instance is tried, unless
-// Policy.MaxAttempts is less. The destination has no part in it, so nothing
-// else need be proved.
-const maxReads = 5
+// Policy.MaxAttempts is less, where others can be read meanwhile; where none can,
+// it is tried for lastRead at least.
+const (
+	maxReads = 5
+	lastRead = 24 * time.Hour
+)
 
 func is(targets ...error) func(error) bool {
 	return func(err error) bool {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -739,6 +740,40 @@ func TestADiskThatRecovers(t *testing.T) {
 		r.untilDone(time.Hour)
 		if n := q.count(isDelivered); n != 20 {
 			t.Errorf("%d delivered", n)
+		}
+		r.stop()
+	})
+}
+
+// TestADiskOfWhichNothingCanBeRead has all reading fail for most of a day, upon which nothing is given up, and then for good.
+func TestADiskOfWhichNothingCanBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &peer{window: 8, delay: time.Millisecond}
+		q := newMemQueue(t)
+		var sick atomic.Bool
+		sick.Store(true)
+		q.opened = func(j Job) (io.ReadCloser, error) {
+			if sick.Load() {
+				return nil, syscall.EIO
+			}
+			return io.NopCloser(bytes.NewReader(make([]byte, j.Size))), nil
+		}
+		q.add("cloud", ctPair, 3, 1000)
+		r := start(t, q, p, Destination{})
+		time.Sleep(lastRead - time.Hour)
+		if n := q.count(isParked); n > 0 {
+			t.Errorf("%d parked", n)
+		}
+		sick.Store(false)
+		r.untilDone(time.Hour)
+		if n := q.count(isDelivered); n != 3 {
+			t.Errorf("%d delivered", n)
+		}
+		sick.Store(true)
+		id, _ := q.add("cloud", ctPair, 1, 1000)
+		r.untilDone(lastRead + time.Hour)
+		if j := q.job(id); !isParked(&j) || !j.unreadable || j.finished.Sub(j.Received) < lastRead {
+			t.Errorf("job %+v", j)
 		}
 		r.stop()
 	})

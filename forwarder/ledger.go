@@ -13,7 +13,7 @@ type ledger struct {
 	deliveries uint64
 	echoes     uint64 // C-ECHOs answered with success
 	blamed     map[uint64]blame
-	misreads   map[uint64]int // failures to read an instance
+	misreads   map[uint64]misread
 	logged     map[string]repetition
 }
 
@@ -22,6 +22,13 @@ type blame struct {
 	attempts   int
 	deliveries uint64 // of the destination at the first failure
 	echoes     uint64 // at the last failure
+}
+
+// misread is how often reading the instance of a job has failed.
+type misread struct {
+	times      int
+	since      time.Time
+	deliveries uint64 // of the destination at the first failure
 }
 
 // repetition is a log line that is being counted.
@@ -39,7 +46,7 @@ const (
 )
 
 func newLedger() ledger {
-	return ledger{blamed: make(map[uint64]blame), misreads: make(map[uint64]int), logged: make(map[string]repetition)}
+	return ledger{blamed: make(map[uint64]blame), misreads: make(map[uint64]misread), logged: make(map[string]repetition)}
 }
 
 // charge counts a limited failure of a job. It returns how many there were
@@ -66,14 +73,20 @@ func (l *ledger) charge(job uint64) (attempts int, guilty bool) {
 // lone reports whether only one job fails.
 func (l *ledger) lone() bool { return len(l.blamed) == 1 }
 
-// misread counts a failure to read the instance of a job and returns how many
-// there were.
-func (l *ledger) misread(job uint64) int {
-	if len(l.misreads) >= maxBlamed {
-		clear(l.misreads)
+// misread counts a failure to read the instance of a job, and tells whether it is the instance that cannot be read: so many
+// attempts have failed, and others could be read and delivered since the first. While none can, it is the disk, which
+// may recover; the job is given up after lastRead.
+func (l *ledger) misread(now time.Time, job uint64, limit int) bool {
+	m, known := l.misreads[job]
+	if !known {
+		if len(l.misreads) >= maxBlamed {
+			clear(l.misreads)
+		}
+		m.since, m.deliveries = now, l.deliveries
 	}
-	l.misreads[job]++
-	return l.misreads[job]
+	m.times++
+	l.misreads[job] = m
+	return m.times >= limit && (l.deliveries > m.deliveries || now.Sub(m.since) >= lastRead)
 }
 
 // settled forgets a job that is delivered or parked.

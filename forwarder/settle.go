@@ -57,7 +57,7 @@ func (w *worker) settleLocal(now time.Time, e *entry, f failure) {
 	switch {
 	case f.Action == actPark:
 		w.complete(w.parked(now, e, f))
-	case f.Limited && w.ledger.misread(e.ID) >= min(maxReads, w.Policy.MaxAttempts):
+	case f.Limited && w.ledger.misread(now, e.ID, min(maxReads, w.Policy.MaxAttempts)):
 		r := w.parked(now, e, f)
 		r.Unreadable = true
 		w.complete(r)

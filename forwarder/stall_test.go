@@ -49,11 +49,11 @@ func TestOneAssociationAtATime(t *testing.T) {
 		if n := q.count(isDelivered); n != 10 {
 			t.Errorf("%d delivered", n)
 		}
+		r.until(3*time.Second, "released", func() bool { return p.opened() == 0 })
+		r.stop()
 		if p.most != 1 || len(p.queue) > 0 {
 			t.Errorf("%d associations at once, %d requests still waiting", p.most, len(p.queue))
 		}
-		r.until(3*time.Second, "released", func() bool { return p.opened() == 0 })
-		r.stop()
 	})
 }
 
@@ -69,11 +69,11 @@ func TestSerialDestinationAndManyRequests(t *testing.T) {
 				time.Sleep(5 * time.Millisecond)
 			}
 			r.untilDone(time.Second)
+			r.until(3*time.Second, "released", func() bool { return p.opened() == 0 && len(p.queue) == 0 })
+			r.stop()
 			if n := q.count(isDelivered); n != 5 || p.most > serves {
 				t.Errorf("%d delivered, %d associations at once", n, p.most)
 			}
-			r.until(3*time.Second, "released", func() bool { return p.opened() == 0 && len(p.queue) == 0 })
-			r.stop()
 		})
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"dcmgate/dicom"
 	"dcmgate/internal/archive"
 	"dcmgate/internal/peertest"
 )
@@ -80,14 +79,7 @@ rows: {complete_after: 1s, files: {export: %q}}
 	for _, m := range modalities {
 		peertest.Eventually(t, 30*time.Second, "everything delivered", func() bool { return m.missing(t, cloud) == 0 })
 	}
-	peertest.Eventually(t, 30*time.Second, "the files of the drop folder delivered", func() bool {
-		for uid := range digests {
-			if _, ok := cloud.Lookup(dicom.UID(uid)); !ok {
-				return false
-			}
-		}
-		return true
-	})
+	peertest.Eventually(t, 30*time.Second, "the files of the drop folder delivered", func() bool { return holds(cloud, digests) })
 	peertest.Eventually(t, 30*time.Second, "what is no DICOM moved aside", func() bool {
 		_, err := os.Stat(filepath.Join(folder, "rejected", "notes.txt"))
 		return err == nil

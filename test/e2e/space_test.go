@@ -105,6 +105,7 @@ type modality struct {
 	address  string
 	template *synth.Template
 	study    int
+	answered func(dimse.Status) // told of each answer, if not nil
 
 	mu    sync.Mutex
 	next  int
@@ -132,6 +133,9 @@ func (m *modality) send(ctx context.Context, a *dimse.Association) (dimse.Status
 	m.mu.Unlock()
 	response, err := a.Store(ctx, dimse.StoreRequest{ContextID: 1, SOPClassUID: synth.CTImageStorage,
 		SOPInstanceUID: dicom.UID(o.SOPInstanceUID), Data: bytes.NewReader(o.Data), Size: int64(len(o.Data))})
+	if err == nil && m.answered != nil {
+		m.answered(response.Status)
+	}
 	if err == nil && response.Status == dimse.StatusSuccess {
 		m.mu.Lock()
 		m.acked[dicom.UID(o.SOPInstanceUID)] = sha256.Sum256(o.Data)

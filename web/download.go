@@ -53,7 +53,7 @@ func (x *exchange) download() {
 		x.limited()
 		return
 	}
-	if err := l.valid(x.o.Now(), x.set.LinkLifetime); err != nil {
+	if err := l.valid(x.ages.now(), x.set.LinkLifetime); err != nil {
 		x.refuse(http.StatusGone, outcomeBadLink, err)
 		return
 	}
@@ -79,7 +79,7 @@ func (x *exchange) study(l link) {
 
 // revoked answers for a link that was.
 func (x *exchange) revoked(l link, in *spool.Instance) bool {
-	revoked := x.set.Links.revoked(in.StudyInstanceUID, l.made)
+	revoked := x.set.Links.revoked(in.StudyInstanceUID, l)
 	if revoked {
 		x.refuse(http.StatusGone, outcomeBadLink, errRevoked)
 	}

@@ -16,7 +16,8 @@ import (
 //
 //	 0  1  kind: what is served
 //	 1  4  the client, a hash of its access key
-//	 5  6  when it was made, milliseconds since 1970; in rows of a database: see LinkState.generation
+//	 5  6  5 bits: the study's turn, see revocation; 43 bits: when it was made, milliseconds since 1970; in rows of a
+//	       database: see LinkState.generation
 //	11  8  ID of an instance: the one to serve, or one of the study to serve
 //	19 16  HMAC-SHA-256 of the bytes before, cut to 128 bits
 //
@@ -26,6 +27,9 @@ const (
 	tokenSigned = 19
 	tokenMAC    = 16
 	tokenLength = tokenSigned + tokenMAC
+
+	madeBits = 43 // until the year 2248
+	maxTurn  = 1<<(48-madeBits) - 1
 )
 
 // kind is what a link leads to.
@@ -43,13 +47,14 @@ var suffixes = map[kind]string{kindDICOM: ".dcm", kindZIP: ".zip", kindRow: ".dc
 // linkPath is where links begin.
 const linkPath = "/Viewer/dicom/"
 
-// clockSkew is how far ahead a link may have been made: the clock was set back meanwhile.
+// clockSkew is how far ahead a link may have been made: the clock was set back between two starts.
 const clockSkew = 5 * time.Minute
 
 // link is a permission to download.
 type link struct {
 	kind   kind
 	client clientID
+	turn   uint8 // of its study when it was made; 0 in rows
 	made   time.Time
 	id     spool.InstanceID
 }
@@ -74,7 +79,7 @@ func (l link) signed() []byte {
 	b := make([]byte, 0, tokenLength)
 	b = append(b, byte(l.kind))
 	b = append(b, l.client[:]...)
-	ms := binary.BigEndian.AppendUint64(nil, uint64(l.made.UnixMilli()))
+	ms := binary.BigEndian.AppendUint64(nil, uint64(l.turn)<<madeBits|uint64(l.made.UnixMilli())&(1<<madeBits-1))
 	b = append(b, ms[2:]...)
 	return binary.BigEndian.AppendUint64(b, uint64(l.id))
 }
@@ -105,7 +110,8 @@ func parseLink(name string, keyOf func(clientID) []byte) (link, error) {
 		return link{}, errNoLink
 	}
 	l := link{kind: kind(b[0]), client: clientID(b[1:5])}
-	l.made = time.UnixMilli(int64(binary.BigEndian.Uint64(append([]byte{0, 0}, b[5:11]...))))
+	made := binary.BigEndian.Uint64(append([]byte{0, 0}, b[5:11]...))
+	l.turn, l.made = uint8(made>>madeBits), time.UnixMilli(int64(made&(1<<madeBits-1)))
 	l.id = spool.InstanceID(binary.BigEndian.Uint64(b[11:tokenSigned]))
 	key := keyOf(l.client)
 	if key == nil || !hmac.Equal(codeOf(key, b[:tokenSigned]), b[tokenSigned:]) {

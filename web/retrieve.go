@@ -78,13 +78,13 @@ func (x *exchange) fetch(study dicom.UID) (later bool, err error) {
 // write writes the images of a study; false if there is nothing to add to the answer.
 func (x *exchange) write(out *cloud.AnswerWriter, rq *cloud.RetrieveRequest, c *client, base string) (whole bool) {
 	key := x.set.Links.key(c)
-	made := x.o.Now()
+	made, turn := x.ages.now(), x.set.Links.turn(dicom.UID(rq.StudyInstanceUID))
 	for in, err := range x.o.Index.Latest(x.r.Context(), dicom.UID(rq.StudyInstanceUID), "") {
 		if err != nil {
 			x.broken(err)
 			return false
 		}
-		l := link{kind: kindDICOM, client: c.id, made: made, id: in.ID}
+		l := link{kind: kindDICOM, client: c.id, turn: turn, made: made, id: in.ID}
 		if x.count == 0 {
 			x.of = &in
 			archive := l

@@ -20,7 +20,8 @@ import (
 // MaxLinkLifetime is how long an address may work at most.
 const MaxLinkLifetime = 30 * 24 * time.Hour
 
-// maxRevocations bounds the studies whose links are revoked one by one. Beyond, all links are.
+// maxRevocations bounds the studies whose links are revoked one by one. Beyond, all links are. None is forgotten by its age,
+// which a clock that is wrong would tell wrong.
 const maxRevocations = 10000
 
 // LinkState is what makes links valid: the gateway's secret, and the studies whose links were revoked. It is kept in a file
@@ -39,11 +40,21 @@ type linkFile struct {
 	Rows    bool         `json:"rows,omitempty"` // links were made that do not expire
 }
 
-// revocation ends the links to a study, or to instances of it, that were made by a moment. The study is told by a hash, so
-// that the file names none.
+// revocation ends the links to a study, or to instances of it, of an earlier turn; those in rows, and those that a version
+// without turns revoked, by when they were made. The clock may be set: it does not tell what was made before what. The study
+// is told by a hash, so that the file names none.
 type revocation struct {
 	Study  []byte `json:"study"`
-	Before int64  `json:"before"` // milliseconds since 1970, inclusive
+	Before int64  `json:"before"`         // milliseconds since 1970, inclusive
+	Turn   uint8  `json:"turn,omitempty"` // how often the study's links were revoked; that of the links made since
+}
+
+// ends tells whether a link to the study is revoked.
+func (r revocation) ends(l link) bool {
+	if l.kind == kindRow || r.Turn == 0 {
+		return l.made.UnixMilli() <= r.Before
+	}
+	return l.turn < r.Turn
 }
 
 func (r revocation) is(study []byte) bool { return slices.Equal(r.Study, study) }
@@ -78,18 +89,18 @@ func (s *LinkState) RevokeAll() error {
 func (s *LinkState) Revoke(study dicom.UID, now time.Time) error {
 	s.mu.Lock()
 	hash := studyHash(study)
-	before := now.UnixMilli()
+	r := revocation{hash, now.UnixMilli(), 1}
 	if i := s.revocationOf(study); i >= 0 {
-		before = max(before, s.file.Revoked[i].Before+1) // also where the clock was set back: links in rows are made after the last
+		old := s.file.Revoked[i]
+		r.Before, r.Turn = max(r.Before, old.Before+1), old.Turn+1 // links in rows are made after the last
 	}
-	gone := now.Add(-MaxLinkLifetime).UnixMilli() // links as old have expired, whatever was set when
-	kept := slices.DeleteFunc(slices.Clone(s.file.Revoked), func(r revocation) bool { return r.is(hash) || r.Before < gone && !s.file.Rows })
-	if len(kept) >= maxRevocations {
+	kept := slices.DeleteFunc(slices.Clone(s.file.Revoked), func(r revocation) bool { return r.is(hash) })
+	if len(kept) >= maxRevocations || r.Turn > maxTurn {
 		s.mu.Unlock()
 		return s.RevokeAll()
 	}
 	defer s.mu.Unlock()
-	return s.replace(linkFile{Key: s.file.Key, Revoked: append(kept, revocation{hash, before}), Rows: s.file.Rows})
+	return s.replace(linkFile{Key: s.file.Key, Revoked: append(kept, r), Rows: s.file.Rows})
 }
 
 // replace writes the state durably and then puts it into force. s.mu is held.
@@ -108,11 +119,21 @@ func (s *LinkState) replace(f linkFile) error {
 }
 
 // revoked tells whether a link to a study is.
-func (s *LinkState) revoked(study dicom.UID, made time.Time) bool {
+func (s *LinkState) revoked(study dicom.UID, l link) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	i := s.revocationOf(study)
-	return i >= 0 && made.UnixMilli() <= s.file.Revoked[i].Before
+	return i >= 0 && s.file.Revoked[i].ends(l)
+}
+
+// turn is that of the links to a study that are made now.
+func (s *LinkState) turn(study dicom.UID) uint8 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if i := s.revocationOf(study); i >= 0 {
+		return s.file.Revoked[i].Turn
+	}
+	return 0
 }
 
 // revocationOf finds the revocation of a study; -1 if there is none. s.mu is held.

@@ -63,7 +63,7 @@ func TestLinksInRows(t *testing.T) {
 		}
 		paths = append(paths, again)
 	}
-	if err := links.Revoke("1.2.3", now.Add(10_000*time.Hour)); err != nil { // which forgets what has expired
+	if err := links.Revoke("1.2.3", now.Add(10_000*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	reopened, renewed, err := OpenLinks(filepath.Join(s.dir, "links.json"))

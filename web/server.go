@@ -46,6 +46,7 @@ type Server struct {
 	places   *places
 	metrics  *instruments
 	refusals *refusals
+	ages     *ages
 }
 
 // client is a caller with a key.
@@ -64,7 +65,7 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o, log: o.Logger, verified: newVerified(), rates: newRates(o.Limits, o.Now), refusals: newRefusals(o.Now)}
+	s := &Server{o: o, log: o.Logger, verified: newVerified(), rates: newRates(o.Limits, o.Now), refusals: newRefusals(o.Now), ages: newAges(o.Now, sinceStart())}
 	first, err := s.newSet(o.Settings)
 	if err != nil {
 		return nil, err

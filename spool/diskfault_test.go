@@ -3,6 +3,7 @@ package spool
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,6 +44,48 @@ func TestEveryCallOfTheDiskFails(t *testing.T) {
 			}
 			r.reopen()
 		})
+	}
+}
+
+// TestReadingOfTheDiskFails does the same while calls fail that change nothing.
+func TestReadingOfTheDiskFails(t *testing.T) {
+	disk := faultdisk.MountApart(t)
+	r := newFaultyRun(t, disk, syscall.EIO)
+	r.load()
+	r.giveBack()
+	reading := []faultdisk.Op{faultdisk.OpOpen, faultdisk.OpRead, faultdisk.OpList, faultdisk.OpStat, faultdisk.OpStatFS}
+	for _, times := range []int{1, 10, 0} {
+		failed := 0
+		for skip := 0; skip < 40; skip += 10 { // there are the more calls the more is held
+			r.during = fmt.Sprintf("%d reading calls fail behind %d", times, skip)
+			disk.Fail(t, faultdisk.Rule{Errno: r.errno, Ops: reading, Times: times, Skip: skip})
+			r.work()
+			r.readAll()
+			failed += disk.Heal(t)
+			r.wellAgain()
+		}
+		if failed == 0 {
+			t.Errorf("%s: none was made", r.during)
+		}
+	}
+	r.reopen()
+}
+
+// readAll reads what was stored last: each as it was, or with an error that says that it cannot be read.
+func (r *faultyRun) readAll() {
+	r.Helper()
+	for _, id := range r.last {
+		in, err := r.s.Open(id)
+		var got []byte
+		if err == nil {
+			got, err = io.ReadAll(in.DataSet())
+			in.Close()
+		}
+		if err == nil && string(got) != string(r.held[id].Data) {
+			r.Errorf("%s: an instance of %d bytes was read as %d, or others", r.during, len(r.held[id].Data), len(got))
+		} else if err != nil && (!errors.Is(err, r.errno) || errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound)) {
+			r.Errorf("%s: %v", r.during, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package views
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"iter"
@@ -141,19 +142,9 @@ func (p *Publisher) serve(ctx context.Context) error {
 	}
 	defer db.Close()
 	d := p.o.Source.dialect
-	prepare, cancel := context.WithTimeout(ctx, queryTimeout)
-	defer cancel()
-	if err := migrate(prepare, d, db, p.o.AsText); err != nil {
+	s, err := p.begin(ctx, d, db)
+	if err != nil {
 		return err
-	}
-	s := &session{Publisher: p, database: &database{d: d, db: db, location: p.o.Settings.location(), now: p.o.Now, kept: map[purpose]*statement{}}}
-	if s.state, err = readState(prepare, d, db, ""); err != nil {
-		return err
-	}
-	if !s.state.scan {
-		if s.state.scan, err = s.strange(); err != nil {
-			return err
-		}
 	}
 	if err := s.sweep(); err != nil {
 		return err
@@ -172,6 +163,24 @@ func (p *Publisher) serve(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// begin makes the tables, if they are not there, and finds out how far publishing has come.
+func (p *Publisher) begin(ctx context.Context, d *dialect, db *sql.DB) (*session, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	if err := migrate(ctx, d, db, p.o.AsText); err != nil {
+		return nil, err
+	}
+	s := &session{Publisher: p, database: &database{d: d, db: db, location: p.o.Settings.location(), now: p.o.Now, kept: map[purpose]*statement{}}}
+	var err error
+	if s.state, err = readState(ctx, d, db, ""); err != nil {
+		return nil, err
+	}
+	if !s.state.scan {
+		s.state.scan, err = s.strange()
+	}
+	return s, err
 }
 
 // strange tells whether the database was filled from another spool, or from this one before its index was made anew: the

@@ -8,15 +8,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/go-sql-driver/mysql"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // ErrView says that there is no view of that name.
 var ErrView = errors.New("no such view; V_StudyInfo, V_DocImage and V_DocImage_F are there")
 
+// ErrNotMade says that the database has no views yet.
+var ErrNotMade = errors.New("the database does not have the view yet: a gateway makes it when it starts to publish there (dcmgate serve), or do it now: dcmgate views init")
+
 // Export writes the rows of a view as a reader of the database sees them, in the order of ChangeSeq: as CSV with a line of
-// names, or as a JSON array of objects.
+// names, or as a JSON array of objects. It makes nothing: without the view it fails with [ErrNotMade].
 func Export(ctx context.Context, source *Source, view string, asJSON bool, out io.Writer) (rows int64, err error) {
 	var t *table
 	for _, candidate := range tables {
@@ -27,6 +36,9 @@ func Export(ctx context.Context, source *Source, view string, asJSON bool, out i
 	if t == nil {
 		return 0, ErrView
 	}
+	if _, err := os.Stat(source.Database); source.Kind == SQLite && errors.Is(err, fs.ErrNotExist) { // which Open would make
+		return 0, fmt.Errorf("read %s: %w", view, ErrNotMade)
+	}
 	db, err := source.Open()
 	if err != nil {
 		return 0, err
@@ -34,6 +46,9 @@ func Export(ctx context.Context, source *Source, view string, asJSON bool, out i
 	defer db.Close()
 	d := source.dialect
 	res, err := db.QueryContext(ctx, fmt.Sprintf("SELECT * FROM %s ORDER BY %s", d.name1(view), d.name1("ChangeSeq")))
+	if notMade(err) {
+		err = fmt.Errorf("%w (%w)", ErrNotMade, err)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("read %s: %w", view, err)
 	}
@@ -57,6 +72,19 @@ func Export(ctx context.Context, source *Source, view string, asJSON bool, out i
 		}
 	}
 	return rows, errors.Join(res.Err(), w.end())
+}
+
+// notMade tells whether an error is that there is no such table or view.
+func notMade(err error) bool {
+	var postgres *pgconn.PgError
+	var mariadb *mysql.MySQLError
+	switch {
+	case errors.As(err, &postgres):
+		return postgres.Code == "42P01"
+	case errors.As(err, &mariadb):
+		return mariadb.Number == 1146
+	}
+	return err != nil && strings.Contains(err.Error(), "no such table") // SQLite has no code of its own for it
 }
 
 // scanValues reads a row: strings, int64 and nil, with dates and times as the standard writes them.

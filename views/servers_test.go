@@ -1,6 +1,10 @@
 package views
 
 import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -44,6 +48,7 @@ func TestServers(t *testing.T) {
 				name string
 				run  func(*testing.T, *Source, *peertest.Database)
 			}{
+				{"nothing yet", nothingIsMadeByReading},
 				{"columns", columnsAreTheStandards},
 				{"values", valuesComeThrough},
 				{"others", othersComeAndGo},
@@ -55,6 +60,27 @@ func TestServers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// nothingIsMadeByReading reads a database that nobody has published to.
+func nothingIsMadeByReading(t *testing.T, source *Source, _ *peertest.Database) {
+	read := func() {
+		t.Helper()
+		if n, err := Export(t.Context(), source, "V_StudyInfo", false, io.Discard); n != 0 || !errors.Is(err, ErrNotMade) {
+			t.Errorf("%d rows, %v", n, err)
+		}
+	}
+	read()
+	if source.Kind != SQLite {
+		return
+	}
+	if _, err := os.Stat(source.Database); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file was made: %v", err)
+	}
+	if err := os.WriteFile(source.Database, nil, 0o600); err != nil { // as a publisher begins
+		t.Fatal(err)
+	}
+	read()
 }
 
 // columnsAreTheStandards compares each column of the views with the standard's list: name, order, type and length.

@@ -180,7 +180,7 @@ func newViewsExport() *cobra.Command {
 		},
 	}
 	at.flags(cmd)
-	cmd.Flags().StringVar(&view, "view", view, "`view` to print: V_StudyInfo or V_DocImage")
+	cmd.Flags().StringVar(&view, "view", view, "`view` to print: V_StudyInfo, V_DocImage or V_DocImage_F")
 	cmd.Flags().BoolVar(&asCSV, "csv", false, "print CSV, as without a flag")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -15,6 +16,7 @@ import (
 	"log/slog"
 
 	"dcmgate/dicom"
+	"dcmgate/internal/faultdisk"
 	"dcmgate/restore"
 	"dcmgate/spool"
 )
@@ -213,6 +215,39 @@ func TestControlSocketIsPrivateAndReplacesAStaleOne(t *testing.T) {
 	removeControl(dir)
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+// TestControlSocketOnAFailingDisk has each call fail that making the socket makes: the start fails and says why, or there is a
+// socket that only the owner may use, and what was left is gone after the next start.
+func TestControlSocketOnAFailingDisk(t *testing.T) {
+	disk := faultdisk.MountApart(t)
+	listen := func() error {
+		l, err := listenControl(disk.Dir)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+		info, err := os.Stat(filepath.Join(disk.Dir, socketName))
+		if err == nil && info.Mode().Perm() != 0o600 {
+			err = fmt.Errorf("mode %v", info.Mode())
+		}
+		return err
+	}
+	for _, errno := range faultdisk.Errnos {
+		disk.Each(t, faultdisk.Rule{Errno: errno}, 1, func(failing func(func())) {
+			failing(func() {
+				if err := listen(); err != nil && !errors.Is(err, errno) {
+					t.Errorf("%v: %v", errno, err)
+				}
+			})
+			if err := listen(); err != nil {
+				t.Error(err)
+			}
+			if entries, err := os.ReadDir(disk.Dir); err != nil || len(entries) != 1 {
+				t.Errorf("left in the directory: %v, %v", entries, err)
+			}
+		})
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 // socketName is the control socket's name in the data directory.
 const socketName = "control.sock"
 
+// privateName is the directory's in which the socket is made.
+const privateName = ".control"
+
 // maxSocketPath is what fits into sockaddr_un on Linux, less its NUL.
 const maxSocketPath = 107
 
@@ -23,13 +26,13 @@ const maxSocketPath = 107
 // the owner can enter and then renamed, so that at no moment anybody else can
 // connect to it.
 func listenControl(dir string) (net.Listener, error) {
-	private, err := os.MkdirTemp(dir, ".control-")
-	if err != nil {
+	private := filepath.Join(dir, privateName)
+	if err := errors.Join(os.RemoveAll(private), os.Mkdir(private, 0o700)); err != nil {
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
-	defer os.RemoveAll(private)
+	defer os.RemoveAll(private) // what stays is removed at the next start
 	var l *net.UnixListener
-	err = withShortPath(private, socketName, func(path string) (err error) {
+	err := withShortPath(private, socketName, func(path string) (err error) {
 		l, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 		return err
 	})

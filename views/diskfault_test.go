@@ -3,6 +3,8 @@ package views
 import (
 	"bytes"
 	"errors"
+	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -73,6 +75,40 @@ func (f *failingShare) prepare(o Options) {
 	p, stop := runPublisher(f, o)
 	caughtUp(f, f.spool, p)
 	stop()
+}
+
+// made has calls fail while the tables are made: the next attempt makes all of them.
+func (f *failingShare) made(errno syscall.Errno, times, stride int) {
+	f.Helper()
+	f.disk.Each(f, faultdisk.Rule{Errno: errno, Path: "fresh.db", Times: times}, stride, func(failing func(func())) {
+		source, err := ParseSource("sqlite:fresh.db", f.disk.Dir)
+		if err != nil {
+			f.Fatal(err)
+		}
+		begin := func() (err error) {
+			db, err := source.Open()
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, db.Close()) }()
+			_, err = f.p.begin(f.Context(), source.dialect, db)
+			return err
+		}
+		failing(func() { _ = begin() })
+		if err := begin(); err != nil {
+			f.Errorf("once the disk works: %v", err)
+		}
+		for _, view := range tables {
+			if n, err := Export(f.Context(), source, view.view.Name, false, io.Discard); n != 0 || err != nil {
+				f.Errorf("%s: %d rows, %v", view.view.Name, n, err)
+			}
+		}
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if err := os.Remove(source.Database + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				f.Error(err)
+			}
+		}
+	})
 }
 
 // publish opens the database, brings the next change into it, and closes it.
@@ -177,13 +213,15 @@ func TestPublishingOnAFailingDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, errno := range faultdisk.Errnos {
-		f.each(faultdisk.Rule{Errno: errno, Path: shareDir}, 5)
-		f.each(faultdisk.Rule{Errno: errno, Path: "rows.db"}, 41)
+		f.each(faultdisk.Rule{Errno: errno, Path: shareDir}, 7)
+		f.each(faultdisk.Rule{Errno: errno, Path: "rows.db"}, 59)
 	}
-	f.each(faultdisk.Rule{Errno: syscall.EIO, Path: "rows.db", Times: 1}, 29)
-	f.each(faultdisk.Rule{Errno: syscall.EIO, Path: "rows.db", Times: 1, Ops: []faultdisk.Op{faultdisk.OpOpen, faultdisk.OpOpenRW, faultdisk.OpRead, faultdisk.OpStat}}, 19)
+	f.made(syscall.ENOSPC, 0, 150)
+	f.made(syscall.EIO, 1, 150)
+	f.each(faultdisk.Rule{Errno: syscall.EIO, Path: "rows.db", Times: 1}, 47)
+	f.each(faultdisk.Rule{Errno: syscall.EIO, Path: "rows.db", Times: 1, Ops: []faultdisk.Op{faultdisk.OpOpen, faultdisk.OpOpenRW, faultdisk.OpRead, faultdisk.OpStat}}, 37)
 	f.each(faultdisk.Rule{Errno: syscall.ENOSPC, Path: shareDir, Ops: []faultdisk.Op{faultdisk.OpClose}}, 2)
-	f.whole(30)
+	f.whole(10)
 	if len(f.seen) >= len(f.stored) {
 		t.Fatal("there are not enough images")
 	}

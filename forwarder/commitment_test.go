@@ -276,7 +276,7 @@ func TestGoesOnAfterARestart(t *testing.T) {
 	}
 	r.untilCounts(spool.JobCounts{Awaiting: int64(3 - len(first.References)), Committed: int64(len(first.References))})
 	// A minute has not passed: nothing is asked for yet. An operator need not wait.
-	if n, err := r.spool.Redrive(t.Context(), spool.JobFilter{Destination: "cloud", State: spool.JobAwaiting}, "now"); n != 3-len(first.References) || err != nil {
+	if n, _, err := r.spool.Redrive(t.Context(), spool.JobFilter{Destination: "cloud", State: spool.JobAwaiting}, "now"); n != 3-len(first.References) || err != nil {
 		t.Errorf("%d, %v", n, err)
 	}
 	r.until("asked again", func() bool { return len(v.made()) >= 3 })

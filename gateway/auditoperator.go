@@ -172,6 +172,9 @@ func (f JobFilter) words() string {
 			list = append(list, part.name+" "+part.value)
 		}
 	}
+	if f.Superseded {
+		list = append(list, "superseded versions too")
+	}
 	if len(list) == 0 {
 		return "all"
 	}

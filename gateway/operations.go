@@ -41,6 +41,8 @@ type JobFilter struct {
 	Instance    dicom.UID `json:"instance,omitempty"` // SOP Instance UID
 	Code        string    `json:"code,omitempty"`     // class of the last failure
 	All         bool      `json:"all,omitempty"`      // confirms that nothing restricts
+	// Superseded has Retry send versions again of which the destination has a later one.
+	Superseded bool `json:"superseded,omitempty"`
 }
 
 // Job is one instance owed to one destination, as operators see it.
@@ -70,6 +72,9 @@ type Job struct {
 type Changed struct {
 	Count  int `json:"count"`            // were changed
 	Active int `json:"active,omitempty"` // were not because they are claimed: being delivered, or about to be
+	// Superseded were not because the destination has a later version of the
+	// instance, or is being sent one, whose place they would take.
+	Superseded int `json:"superseded,omitempty"`
 }
 
 // JobPage is part of a listing; Next continues it, "" at its end.
@@ -154,8 +159,8 @@ func (o *operations) Retry(ctx context.Context, f JobFilter, reason string) (Cha
 	if err != nil {
 		return Changed{}, err
 	}
-	n, err := o.spool.Redrive(ctx, filter, reason)
-	return Changed{Count: n}, err
+	n, superseded, err := o.spool.Redrive(ctx, filter, reason)
+	return Changed{Count: n, Superseded: superseded}, err
 }
 
 // Drop implements [Operator].
@@ -251,7 +256,7 @@ func (f JobFilter) spool() (spool.JobFilter, error) {
 		return spool.JobFilter{}, fmt.Errorf("%w: %q is not one of %s", errBadState, f.State, strings.Join(JobStates(), ", "))
 	}
 	return spool.JobFilter{
-		Destination: f.Destination, State: state, StudyInstanceUID: f.Study, SOPInstanceUID: f.Instance, Code: f.Code,
+		Destination: f.Destination, State: state, StudyInstanceUID: f.Study, SOPInstanceUID: f.Instance, Code: f.Code, Superseded: f.Superseded,
 	}, nil
 }
 

@@ -27,7 +27,8 @@ type Operator interface {
 	// Jobs lists a page of jobs from an opaque cursor ("" to begin) on.
 	Jobs(ctx context.Context, f JobFilter, cursor string, limit int) (JobPage, error)
 	// Retry makes the selected jobs pending, ready at once; without a state in
-	// the filter, the parked ones.
+	// the filter, the parked and refused ones. Versions of which a destination has
+	// a later one are left alone unless the filter says otherwise.
 	Retry(ctx context.Context, f JobFilter, reason string) (Changed, error)
 	// Drop gives the selected pending, parked and refused jobs up, and the waiting
 	// for commitment if that is the state selected.

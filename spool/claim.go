@@ -99,7 +99,7 @@ func (s *Spool) jobOf(q *queue, l *lease, view *lazyView) (j Job, ok bool, err e
 	}
 	q.identify(l, in)
 	if in.Flags&(FlagNewVersion|FlagRestored) != 0 {
-		until, waits, err := s.preceded(in, q.name)
+		until, waits, err := s.preceded(in, q)
 		if err != nil {
 			return Job{}, false, err
 		}

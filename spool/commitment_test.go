@@ -155,7 +155,7 @@ func TestCommitmentByOperators(t *testing.T) {
 	}
 	awaitAll(t, s, "a", c.now())
 	begin(t, s, "2.25.1", "a", c.now().Add(time.Hour), all...)
-	if n, err := s.Redrive(ctx, JobFilter{ID: all[0], State: JobAwaiting}, "the archive is mended"); n != 1 || err != nil {
+	if n, _, err := s.Redrive(ctx, JobFilter{ID: all[0], State: JobAwaiting}, "the archive is mended"); n != 1 || err != nil {
 		t.Errorf("asked again: %d, %v", n, err)
 	}
 	if jobs, err := s.Awaiting("a", c.now(), 9); err != nil || len(jobs) != 1 || jobs[0].Instance.ID != all[0] || jobs[0].Asks != 0 {

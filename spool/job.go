@@ -140,6 +140,7 @@ type JobFilter struct {
 	SOPInstanceUID    dicom.UID
 	ID                InstanceID
 	Code              string
+	Superseded        bool // of Redrive: also versions of which the destination has a later one
 }
 
 // JobCounts are the numbers of one destination's jobs by state.

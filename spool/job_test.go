@@ -171,7 +171,7 @@ func TestRedriveAndDrop(t *testing.T) {
 	if next != "" {
 		t.Error("a third page")
 	}
-	n, err := s.Redrive(ctx, JobFilter{StudyInstanceUID: study}, "destination was updated")
+	n, _, err := s.Redrive(ctx, JobFilter{StudyInstanceUID: study}, "destination was updated")
 	check("redrive a study", n, 10, err)
 	n, err = s.Drop(ctx, JobFilter{Destination: "cloud", StudyInstanceUID: study}, "not wanted")
 	check("drop a study", n, 10, err)
@@ -189,7 +189,7 @@ func TestRedriveAndDrop(t *testing.T) {
 	if dropped[0].LastError != "not wanted" || dropped[0].Attempts != 1 {
 		t.Errorf("%+v", dropped[0])
 	}
-	n, err = s.Redrive(ctx, JobFilter{State: JobDropped, Destination: "cloud"}, "wanted after all")
+	n, _, err = s.Redrive(ctx, JobFilter{State: JobDropped, Destination: "cloud"}, "wanted after all")
 	check("redrive dropped", n, 10, err)
 	if got := mustClaim(t, s, "cloud", 100); len(got) != 10 || got[0].LastError != "wanted after all" {
 		t.Errorf("%d claimed", len(got))

@@ -10,69 +10,74 @@ const adminBatch = 500
 // Redrive makes matching jobs pending again, ready at once, and records the reason. A filter without State takes parked
 // and refused jobs; with State pending it takes those that wait for their time; delivered, committed and dropped ones can
 // be sent again while the instance is stored. With State awaiting the destination is asked for its commitment again at
-// once. Claimed jobs are left alone. It returns how many were changed, durably.
-func (s *Spool) Redrive(ctx context.Context, f JobFilter, reason string) (int, error) {
-	return s.administerStates(ctx, f, []JobState{JobParked, JobRefused}, "redriven", reason, func(old *jobRecord, in *Instance) (JobState, bool) {
+// once. Claimed jobs are left alone. So is, unless the filter says otherwise, a version of which the destination has, or is
+// being sent, a later one: it would take that one's place. It returns how many were changed, durably, and how many such
+// versions were not.
+func (s *Spool) Redrive(ctx context.Context, f JobFilter, reason string) (changed, superseded int, err error) {
+	o := adminOp{code: "redriven", inOrder: !f.Superseded, decide: func(old *jobRecord, in *Instance) (JobState, bool) {
 		if old.state == JobAwaiting {
 			return JobAwaiting, old.due > s.o.Now().UnixMilli()
 		}
 		waits := old.state == JobPending && old.due != 0
 		again := old.state.waitsForPerson() || in.State == InstanceStored && old.state.terminal()
 		return JobPending, waits || again
-	})
+	}}
+	return s.administerStates(ctx, f, []JobState{JobParked, JobRefused}, o, reason)
 }
 
 // Drop gives matching pending, parked and refused jobs up and records the reason. A filter without State takes all of
 // these. With State awaiting it gives up the commitment: the jobs count as delivered. Claimed jobs are left alone. It
 // returns how many were changed, durably.
 func (s *Spool) Drop(ctx context.Context, f JobFilter, reason string) (int, error) {
-	return s.administerStates(ctx, f, []JobState{JobPending, JobParked, JobRefused}, "dropped", reason, func(old *jobRecord, _ *Instance) (JobState, bool) {
+	o := adminOp{code: "dropped", decide: func(old *jobRecord, _ *Instance) (JobState, bool) {
 		if old.state == JobAwaiting {
 			return JobDelivered, true
 		}
 		return JobDropped, !old.state.terminal()
-	})
+	}}
+	changed, _, err := s.administerStates(ctx, f, []JobState{JobPending, JobParked, JobRefused}, o, reason)
+	return changed, err
 }
 
 // administerStates is administer for each of the states that are meant if the filter names none.
-func (s *Spool) administerStates(ctx context.Context, f JobFilter, states []JobState, code, reason string, decide decideJob) (int, error) {
+func (s *Spool) administerStates(ctx context.Context, f JobFilter, states []JobState, model adminOp, reason string) (changed, superseded int, err error) {
 	if f.State != 0 {
 		states = []JobState{f.State}
 	}
-	total := 0
+	model.s, model.reason = s, clip(reason, maxReason)
 	for _, state := range states {
-		f.State = state
-		n, err := s.administer(ctx, f, code, reason, decide)
-		total += n
+		f.State, model.state = state, state
+		n, left, err := s.administer(ctx, f, model)
+		changed, superseded = changed+n, superseded+left
 		if err != nil {
-			return total, err
+			return changed, superseded, err
 		}
 	}
-	return total, nil
+	return changed, superseded, nil
 }
 
 // decideJob tells the state a job is to have and whether that applies to it.
 type decideJob func(old *jobRecord, in *Instance) (JobState, bool)
 
 // administer changes matching jobs page by page. Each page is listed again inside the committer, one job at a time.
-func (s *Spool) administer(ctx context.Context, f JobFilter, code, reason string, decide decideJob) (int, error) {
-	total, cursor := 0, ""
-	for {
+func (s *Spool) administer(ctx context.Context, f JobFilter, model adminOp) (changed, superseded int, err error) {
+	for cursor := ""; ; {
 		if err := ctx.Err(); err != nil {
-			return total, err
+			return changed, superseded, err
 		}
 		jobs, next, err := s.Jobs(f, cursor, adminBatch)
 		if err != nil {
-			return total, err
+			return changed, superseded, err
 		}
-		o := &adminOp{s: s, jobs: jobs, state: f.State, code: code, reason: clip(reason, maxReason), decide: decide, done: make(chan error, 1)}
-		s.committer.enqueue(o, true)
+		o := model
+		o.jobs, o.done = jobs, make(chan error, 1)
+		s.committer.enqueue(&o, true)
 		if err := s.await(o.done); err != nil {
-			return total, err
+			return changed, superseded, err
 		}
-		total += o.changed
+		changed, superseded = changed+o.changed, superseded+o.superseded
 		if next == "" {
-			return total, nil
+			return changed, superseded, nil
 		}
 		cursor = next
 	}
@@ -86,8 +91,11 @@ type adminOp struct {
 	code    string
 	reason  string
 	decide  decideJob
-	changed int
-	done    chan error
+	inOrder bool // no version is sent after a later one
+
+	changed    int
+	superseded int
+	done       chan error
 }
 
 func (o *adminOp) apply(t *tx) error {
@@ -114,6 +122,18 @@ func (o *adminOp) change(t *tx, j *Job) error {
 	q := o.s.queue(j.Destination)
 	if !applies || !q.hold(id) {
 		return nil
+	}
+	if o.inOrder && state == JobPending && old.state != JobPending {
+		late, err := o.s.superseded(t.txn, in, q)
+		if err != nil || late {
+			q.moved(id, old.state, &old) // as it was
+		}
+		if late {
+			o.superseded++
+		}
+		if err != nil || late {
+			return err
+		}
 	}
 	now := old
 	now.state, now.due, now.updated = state, 0, t.now.UnixMilli()

@@ -204,7 +204,7 @@ func (r *modelRun) administer(destination string) {
 	keys := r.m.in(destination, f.State)
 	want, n, err := 0, 0, error(nil)
 	if r.rng.IntN(2) == 0 {
-		n, err = r.s.Redrive(context.Background(), f, "again")
+		n, _, err = r.s.Redrive(context.Background(), f, "again")
 		for _, k := range keys {
 			j := r.m.jobs[k]
 			if f.State == JobPending && j.due.IsZero() {

@@ -54,7 +54,7 @@ func TestOldestJobs(t *testing.T) {
 	}
 	flush(t, s)
 	check("parked", 0, -1, 21*time.Minute)
-	if _, err := s.Redrive(t.Context(), JobFilter{State: JobParked}, "mended"); err != nil {
+	if _, _, err := s.Redrive(t.Context(), JobFilter{State: JobParked}, "mended"); err != nil {
 		t.Fatal(err)
 	}
 	check("retried", 0, -1, -1)

@@ -20,21 +20,23 @@ const (
 	codeOlderVersion = "older-version"
 )
 
-// preceded tells whether an older version of an instance is still to be sent to a destination, and when to look again.
-func (s *Spool) preceded(in *Instance, destination string) (until time.Time, ok bool, err error) {
+// preceded tells whether an older version of an instance is still to be sent to a destination, and when to look again. The
+// instance is claimed: whoever is about to make an older version pending finds it so, or is found holding that.
+func (s *Spool) preceded(in *Instance, q *queue) (until time.Time, ok bool, err error) {
 	k, now := in.identity(), s.o.Now()
-	if s.pending.older(k, in.ID, destination) { // before the index is read: what leaves the pending is in the index by then
+	older := func(id InstanceID) bool { return id < in.ID }
+	if s.pending.owed(k, q.name, older) { // before the index is read: what leaves the pending is in the index by then
 		return now.Add(versionWait), true, nil
 	}
 	err = s.db.View(func(txn *badger.Txn) error {
 		vs, err := readVersions(txn, k)
 		for _, v := range vs {
-			if v.id >= in.ID || err != nil {
+			if !older(v.id) || err != nil {
 				continue
 			}
 			var r jobRecord
 			var known bool
-			if r, known, err = readJob(txn, v.id, destination); known && r.state == JobPending {
+			if r, known, err = readJob(txn, v.id, q.name); known && (r.state == JobPending || q.leased(v.id)) {
 				ok = true
 				until = later(until, later(now, timeOfMilli(r.due)).Add(versionWait))
 			}
@@ -51,12 +53,33 @@ func later(a, b time.Time) time.Time {
 	return b
 }
 
-// older tells whether a version that came before is not in the index yet and has a job for a destination.
-func (p *pending) older(k identity, id InstanceID, destination string) bool {
+// superseded tells whether a destination has a later version of an instance, or is about to be sent one: the instance, sent
+// now, would take its place.
+func (s *Spool) superseded(txn *badger.Txn, in *Instance, q *queue) (bool, error) {
+	k := in.identity()
+	if s.pending.owed(k, q.name, func(id InstanceID) bool { return id > in.ID && q.leased(id) }) {
+		return true, nil
+	}
+	vs, err := readVersions(txn, k)
+	for _, v := range vs {
+		if v.id <= in.ID || err != nil {
+			continue
+		}
+		var r jobRecord
+		var known bool
+		if r, known, err = readJob(txn, v.id, q.name); known && (r.state.arrived() || r.state == JobRefused || q.leased(v.id)) {
+			return true, nil
+		}
+	}
+	return false, err
+}
+
+// owed tells whether one of some versions is not in the index yet and has a job for a destination.
+func (p *pending) owed(k identity, destination string, of func(InstanceID) bool) bool {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	return slices.ContainsFunc(p.byIdentity[k], func(a *arrival) bool {
-		return a.in.ID < id && slices.ContainsFunc(a.in.jobs, func(j jobEntry) bool { return j.destination == destination && !j.delivered })
+		return of(a.in.ID) && slices.ContainsFunc(a.in.jobs, func(j jobEntry) bool { return j.destination == destination && !j.delivered })
 	})
 }
 

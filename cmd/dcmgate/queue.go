@@ -165,15 +165,19 @@ func stateText(j *gateway.Job) string {
 }
 
 func newQueueRetry() *cobra.Command {
-	return newQueueChange("retry", "Make jobs pending again, ready at once",
-		"Make the selected jobs pending again, ready at once: parked and refused ones if no\n--state is given, otherwise those of that state. With --state awaiting the\ndestination is asked for its commitment again at once.", "made pending",
+	cmd, sel := newQueueChange("retry", "Make jobs pending again, ready at once",
+		"Make the selected jobs pending again, ready at once: parked and refused ones if no\n--state is given, otherwise those of that state. With --state awaiting the\ndestination is asked for its commitment again at once.\n\n"+
+			"A version of an instance of which the destination has a later one is left alone: it\nwould take that one's place.", "made pending",
 		gateway.Operator.Retry)
+	cmd.Flags().BoolVar(&sel.filter.Superseded, "superseded", false, "also versions of which the destination has a later one")
+	return cmd
 }
 
 func newQueueDrop() *cobra.Command {
-	return newQueueChange("drop", "Give jobs up; the instances stay in the spool",
+	cmd, _ := newQueueChange("drop", "Give jobs up; the instances stay in the spool",
 		"Give the selected pending, parked and refused jobs up. The instances stay in the\nspool until they are evicted, and a dropped job can be retried until then. With\n--state awaiting it is the commitment that is given up: the jobs count as delivered.", "dropped",
 		gateway.Operator.Drop)
+	return cmd
 }
 
 // changeJobs is one of the operator's methods that change jobs.
@@ -197,11 +201,14 @@ func changedText(c gateway.Changed, done string) string {
 	if c.Active > 0 {
 		s += fmt.Sprintf("; %s left alone, in delivery", count(c.Active, "job"))
 	}
+	if c.Superseded > 0 {
+		s += fmt.Sprintf("; %s left alone, since the destination has a later version of the instance: drop them, or send them all the same with --superseded", count(c.Superseded, "job"))
+	}
 	return s
 }
 
-// newQueueChange makes the commands that change jobs; they differ in little.
-func newQueueChange(name, short, long, done string, change changeJobs) *cobra.Command {
+// newQueueChange makes the commands that change jobs; they differ in little. Flags may be added that select.
+func newQueueChange(name, short, long, done string, change changeJobs) (*cobra.Command, *selection) {
 	var at where
 	var sel selection
 	var asJSON bool
@@ -234,5 +241,5 @@ func newQueueChange(name, short, long, done string, change changeJobs) *cobra.Co
 	cmd.Flags().BoolVar(&sel.filter.All, "all", false, "really all jobs, if nothing else selects")
 	cmd.Flags().StringVar(&reason, "reason", "by command", "why; kept with the jobs")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
+	return cmd, &sel
 }

@@ -111,7 +111,7 @@ func concludesCommitment(s *suite) {
 	if err != nil || len(refused) != 1 || refused[0].LastError != "no such instance" || refused[0].Code != "commitment-0112" {
 		s.Errorf("%d refused, %v", len(refused), err)
 	}
-	if n, err := s.Redrive(s.Context(), spool.JobFilter{Destination: c.destination}, "again"); n != 1 || err != nil {
+	if n, _, err := s.Redrive(s.Context(), spool.JobFilter{Destination: c.destination}, "again"); n != 1 || err != nil {
 		s.Errorf("redriven %d, %v", n, err)
 	}
 }

@@ -32,7 +32,7 @@ type Implementation interface {
 	Complete(outcomes ...spool.Outcome) error
 	Flush(ctx context.Context) error
 	Jobs(f spool.JobFilter, cursor string, limit int) ([]spool.Job, string, error)
-	Redrive(ctx context.Context, f spool.JobFilter, reason string) (int, error)
+	Redrive(ctx context.Context, f spool.JobFilter, reason string) (changed, superseded int, err error)
 	Drop(ctx context.Context, f spool.JobFilter, reason string) (int, error)
 	Counts() map[string]spool.JobCounts
 	DeliveredEverywhere(id spool.InstanceID) (bool, error)
@@ -333,7 +333,7 @@ func parksAndDrops(s *suite) {
 	if n, err := s.Drop(context.Background(), spool.JobFilter{ID: parked[0].Instance.ID, State: spool.JobParked}, "no"); n != 1 || err != nil {
 		s.Errorf("dropped %d, %v", n, err)
 	}
-	if n, err := s.Redrive(context.Background(), spool.JobFilter{Destination: "a"}, "yes"); n != 3 || err != nil {
+	if n, _, err := s.Redrive(context.Background(), spool.JobFilter{Destination: "a"}, "yes"); n != 3 || err != nil {
 		s.Errorf("redriven %d, %v", n, err)
 	}
 	s.wantCounts("a", spool.JobCounts{Pending: 5, Dropped: 1})

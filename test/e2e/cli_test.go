@@ -229,6 +229,48 @@ func TestQueueCommands(t *testing.T) {
 	g.delivered(t, "cloud", 5, 20*time.Second)
 }
 
+// TestRetryOfAnOlderVersion retries a job whose instance has been delivered in a later version since: the destination keeps
+// that one, unless the older is asked for.
+func TestRetryOfAnOlderVersion(t *testing.T) {
+	address := peertest.Address(t)
+	g := newGate(t, "", destination{name: "cloud", aeTitle: "CLOUD", address: address, more: "rate: paused"})
+	g.start(t)
+	older := synth.NewTemplate(3000, 21).Object(1, 1, 0)
+	newer := older
+	newer.Data = bytes.Clone(older.Data)
+	newer.Data[len(newer.Data)-1] ^= 1
+	run := func(want string, args ...string) {
+		t.Helper()
+		if stdout, stderr, status := command(t, append(args, "--config", g.config)...); status != 0 || !strings.Contains(stdout, want) {
+			t.Errorf("%v: exit status %d\n%s%s", args, status, stdout, stderr)
+		}
+	}
+	send := func(o synth.Object) {
+		t.Helper()
+		file := filepath.Join(t.TempDir(), "a.dcm")
+		if err := os.WriteFile(file, o.Part10(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if out, stderr, status := command(t, "send", g.address, file); status != 0 {
+			t.Fatalf("send: exit status %d\n%s%s", status, out, stderr)
+		}
+	}
+	send(older)
+	run("1 job dropped", "queue", "drop", "-d", "cloud")
+	send(newer)
+	cloud, _, err := archive.Listen(address, archive.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cloud.Close()
+	g.reconfigure(t, "rate: paused", "rate: unlimited")
+	g.delivered(t, "cloud", 1, 20*time.Second)
+	run("0 jobs made pending; 1 job left alone, since the destination has a later version", "queue", "retry", "-d", "cloud", "--state", "dropped")
+	run(`{"count":0,"superseded":1}`, "queue", "retry", "-d", "cloud", "--state", "dropped", "--json")
+	run("1 job made pending\n", "queue", "retry", "-d", "cloud", "--state", "dropped", "--superseded")
+	g.delivered(t, "cloud", 2, 20*time.Second)
+}
+
 // TestTwoGatewaysOnOneFolder tells the second who has it, and the first does not notice.
 func TestTwoGatewaysOnOneFolder(t *testing.T) {
 	g := newGate(t, "")

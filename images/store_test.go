@@ -273,3 +273,12 @@ func TestIDsAreNoOptions(t *testing.T) {
 		}
 	}
 }
+
+// TestRelativeFolder has a data folder that is named from where the gateway was started.
+func TestRelativeFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	s := open(t, "images", Options{})
+	if _, err := os.Stat(filepath.Join("images", "index.db")); err != nil || s.LastSequence() != 0 {
+		t.Errorf("%v, %d", err, s.LastSequence())
+	}
+}

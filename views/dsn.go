@@ -71,7 +71,7 @@ func sqliteSource(path, dir string) (*Source, error) {
 		if err := f.Close(); err != nil {
 			return nil, err
 		}
-		return sql.Open("sqlite", (&url.URL{Scheme: "file", Path: path, RawQuery: query.Encode()}).String())
+		return sql.Open("sqlite", (&url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: query.Encode()}).String())
 	}
 	return &Source{Kind: SQLite, dialect: sqliteDialect, Database: path, open: open}, nil
 }

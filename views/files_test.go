@@ -2,6 +2,8 @@ package views
 
 import (
 	"context"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"dcmgate/spool"
@@ -22,6 +24,33 @@ func TestAddress(t *testing.T) {
 		got, err := Address(template).Ready(context.Background(), in)
 		if err != nil || got != (File{Path: want, State: FileReady}) {
 			t.Errorf("%q: %+v, %v; want %q", template, got, err, want)
+		}
+	}
+}
+
+// TestRelativePathOfSQLite has a data folder that is named from where the gateway was started.
+func TestRelativePathOfSQLite(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, dir := range []string{"data", "./data ?#%"} {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		source, err := ParseSource("sqlite:views.db", dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db, err := source.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec("CREATE TABLE a (b)"); err != nil {
+			t.Error(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+		if info, err := os.Stat(filepath.Join(dir, "views.db")); err != nil || info.Size() == 0 {
+			t.Errorf("%v, %v", info, err)
 		}
 	}
 }

@@ -53,14 +53,26 @@ type configMistake struct {
 
 func newConfigCheck() *cobra.Command {
 	var asJSON bool
+	var w where
 	cmd := &cobra.Command{
-		Use:   "check FILE",
+		Use:   "check [FILE]",
 		Short: "Check a configuration file and report every mistake in it",
-		Args:  cobra.ExactArgs(1),
+		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return checkConfig(cmd.OutOrStdout(), args[0], asJSON)
+			file := w.file()
+			switch {
+			case len(args) == 1 && w.config != "":
+				return usageError{errors.New("the file is named twice, by itself and by --config")}
+			case len(args) == 1:
+				file = args[0]
+			case file == "":
+				return usageError{errors.New("name the file to be checked; there is no " + systemConfig)}
+			}
+			return checkConfig(cmd.OutOrStdout(), file, asJSON)
 		},
 	}
+	cmd.Flags().StringVarP(&w.config, "config", "c", "", "the `file`, as other commands take it (without: "+systemConfig+")")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }

@@ -2,6 +2,7 @@ package views
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -145,6 +146,20 @@ func TestHeldRows(t *testing.T) {
 	if rows := exported(t, source, "V_StudyInfo"); len(rows) != 2 || rows[0][2] != nil || rows[0][9] != int64(3) {
 		t.Errorf("%v", rows)
 	}
+}
+
+// TestAStudyIsNamedOnce has two images of a study lack the same.
+func TestAStudyIsNamedOnce(t *testing.T) {
+	s := openSpool(t, spool.Options{})
+	for i := range 2 {
+		store(t, s, image(1, 1, i+1).with(object{"AccessionNumber": ""}))
+	}
+	p, _ := runPublisher(t, Options{Source: sqliteFile(t), Spool: s, Settings: settings(), Files: Address("/i/{id}")})
+	peertest.Eventually(t, 10*time.Second, "the images are counted and the study is named", func() bool {
+		return slices.ContainsFunc(p.Status().Lacking, func(l Lacking) bool {
+			return l.View == "V_DocImage" && l.Rows == 2 && slices.Equal(l.Examples, []string{"1.1"})
+		})
+	})
 }
 
 func TestEvictedInstancesKeepTheirRows(t *testing.T) {

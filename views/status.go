@@ -182,7 +182,7 @@ func survey(ctx context.Context, d *dialect, db *sql.DB) (list []Lacking, err er
 	return list, nil
 }
 
-// find names some of the rows.
+// find names some studies of the rows.
 func (l *Lacking) find(ctx context.Context, d *dialect, db *sql.DB) error {
 	t := tables[slices.IndexFunc(tables[:], func(t *table) bool { return t.view.Name == l.View })]
 	rows, err := db.QueryContext(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s = %s AND %s = %s LIMIT %d", d.name1("StudyInstanceUID"), d.name1(t.name),
@@ -196,7 +196,9 @@ func (l *Lacking) find(ctx context.Context, d *dialect, db *sql.DB) error {
 		if err := rows.Scan(&uid); err != nil {
 			return err
 		}
-		l.Examples = append(l.Examples, uid.String)
+		if !slices.Contains(l.Examples, uid.String) { // V_DocImage has many rows of a study
+			l.Examples = append(l.Examples, uid.String)
+		}
 	}
 	return rows.Err()
 }

@@ -100,6 +100,9 @@ func (a *appender) open(now time.Time) error {
 
 // begin makes a new file.
 func (a *appender) begin(now time.Time) error {
+	if !now.After(a.begun) { // the clock was set back; files are read in the order of their names
+		now = a.begun.Add(time.Millisecond)
+	}
 	for {
 		f, err := os.OpenFile(filepath.Join(a.dir, fileName(now)), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 		if errors.Is(err, fs.ErrExist) {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"strconv"
 	"sync"
 	"time"
 
 	"dcmgate/dicom"
+	"dcmgate/internal/walltime"
 )
 
 // Options are a log's settings. Dir, Application and the limits must be given.
@@ -29,6 +31,8 @@ type Options struct {
 	Logger  *slog.Logger     // nil discards
 	Metrics *Metrics         // nil: for nobody
 	Now     func() time.Time // nil: time.Now
+
+	passed func() time.Duration // see walltime.New; by Now if that is given
 }
 
 // queueLength is how many messages may wait for being written.
@@ -47,6 +51,7 @@ const pruneEvery = time.Minute
 type Log struct {
 	header  header
 	tally   *tally
+	clock   *walltime.Watch // looked at by Run
 	queue   chan *Message
 	metrics *Metrics
 	written chan struct{}
@@ -86,7 +91,11 @@ func Open(o Options) (_ *Log, err error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Now == nil {
-		o.Now = time.Now
+		o.Now, o.passed = time.Now, walltime.SinceStart()
+	}
+	if o.passed == nil {
+		start := o.Now()
+		o.passed = func() time.Duration { return o.Now().Sub(start) }
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -105,6 +114,7 @@ func Open(o Options) (_ *Log, err error) {
 		dir:     o.Dir,
 	}
 	l.tally = newTally(l.Record, o.Now)
+	l.clock = walltime.New(o.Now, o.passed)
 	if l.place, err = openPlace(&o, o.Now()); err != nil {
 		return nil, err
 	}
@@ -318,6 +328,7 @@ func (l *Log) tellGap() {
 // maintain does what is due by the clock.
 func (l *Log) maintain() {
 	now := l.o.Now()
+	l.clock.Look()
 	if l.o.Sync > 0 && now.Sub(l.synced) >= l.o.Sync {
 		l.synced = now
 		if err := l.files.sync(); err != nil {
@@ -328,7 +339,11 @@ func (l *Log) maintain() {
 		return
 	}
 	l.pruned = now
-	gone, err := prune(l.o.Dir, l.o.Keep, l.o.MaxSize, now)
+	keep := l.o.Keep
+	if !l.clock.Believed() {
+		keep = math.MaxInt64 // a clock that is set to 2099 would have all of the trail removed
+	}
+	gone, err := prune(l.o.Dir, keep, l.o.MaxSize, now)
 	if gone > 0 {
 		l.o.Logger.Info("old files of the audit log are removed", "files", gone)
 	}

@@ -143,6 +143,37 @@ func TestLogBeginsAnewByAge(t *testing.T) {
 	}
 }
 
+// A clock that jumps ahead has nothing removed by its age while that may be wrong, and files stay in their order when it is
+// set back.
+func TestClockJumps(t *testing.T) {
+	now, passed := day, time.Duration(0)
+	o := options(t)
+	o.Now, o.passed = func() time.Time { return now }, func() time.Duration { return passed }
+	l, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.place.close()
+	step := func(set, pass time.Duration, want int) {
+		t.Helper()
+		now, passed = now.Add(set+pass), passed+pass
+		l.maintain()
+		if err := l.files.begin(now); err != nil {
+			t.Fatal(err)
+		}
+		if names, err := files(o.Dir); err != nil || len(names) != want || names[want-1] != fileName(l.files.begun) {
+			t.Errorf("set by %v: files %v, %v; want %d, the last one %s", set, names, err, want, fileName(l.files.begun))
+		}
+	}
+	const year = 365 * 24 * time.Hour
+	step(0, 2*time.Minute, 2)
+	step(73*year, 2*time.Minute, 3)
+	step(0, 23*time.Hour, 4)
+	step(-73*year, time.Hour, 5)
+	step(0, 2*time.Minute, 6)
+	step(year, 2*time.Minute, 7)
+}
+
 func TestPrune(t *testing.T) {
 	dir := t.TempDir()
 	for i := range 6 { // each of a day, 1000 bytes

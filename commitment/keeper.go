@@ -16,6 +16,7 @@ import (
 
 	"dcmgate/dicom"
 	"dcmgate/dimse"
+	"dcmgate/internal/walltime"
 	"dcmgate/pdu"
 	"dcmgate/spool"
 )
@@ -108,6 +109,7 @@ type Keeper struct {
 	bytes   int
 	lines   map[string]*line // by peer, of those that wait for an association of the keeper's own
 	perPeer map[string]int   // waiting
+	clock   *walltime.Watch  // by which requests of before the start have their age
 }
 
 // ticket names a transaction.
@@ -137,6 +139,7 @@ func NewKeeper(o KeeperOptions) *Keeper {
 		waiting:  make(map[ticket]*transaction),
 		lines:    make(map[string]*line),
 		perPeer:  make(map[string]int),
+		clock:    walltime.New(time.Now, walltime.SinceStart()),
 	}
 	k.Use(k.o.AETitle, k.o.MaxAge)
 	k.ctx, k.cancel = context.WithCancel(context.Background())

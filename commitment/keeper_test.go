@@ -14,6 +14,7 @@ import (
 	"dcmgate/dimse"
 	"dcmgate/internal/peertest"
 	"dcmgate/internal/synth"
+	"dcmgate/internal/walltime"
 	"dcmgate/pdu"
 	"dcmgate/spool"
 )
@@ -498,4 +499,21 @@ func TestManyRequestsOverOneAssociation(t *testing.T) {
 		return len(seen) == requests
 	})
 	s.over()
+}
+
+// A result is not given up as too old by a clock that has just jumped ahead.
+func TestResultsOutliveAClockThatJumps(t *testing.T) {
+	for _, row := range []struct {
+		set     time.Duration
+		expired int
+	}{{0, 1}, {365 * 24 * time.Hour, 0}} {
+		k := NewKeeper(KeeperOptions{})
+		clock, passed := time.Now(), time.Duration(0)
+		k.clock = walltime.New(func() time.Time { return clock }, func() time.Duration { return passed })
+		clock, passed = clock.Add(row.set+time.Minute), passed+time.Minute
+		l := &line{peer: "CT1", waiting: []*transaction{{ticket: ticket{"CT1", "1.2"}, received: time.Now().Add(-8 * 24 * time.Hour)}}}
+		if _, expired, _ := k.next(l); len(expired) != row.expired {
+			t.Errorf("clock set by %v: %d given up, want %d", row.set, len(expired), row.expired)
+		}
+	}
 }

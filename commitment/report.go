@@ -123,14 +123,15 @@ func (k *Keeper) serve(l *line) {
 	}
 }
 
-// next takes the transactions out of the line that are too old, and lists those that are due, or says how long to wait.
+// next takes the transactions out of the line that are too old, unless the clock has jumped ahead, and lists those that are due, or says how long to wait.
 // A negative wait says that the line is empty and gone.
 func (k *Keeper) next(l *line) (batch, expired []*transaction, wait time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := time.Now()
+	k.clock.Look()
 	l.waiting = slices.DeleteFunc(l.waiting, func(t *transaction) bool {
-		old := now.Sub(t.received) > k.terms.Load().maxAge
+		old := k.clock.Believed() && now.Sub(t.received) > k.terms.Load().maxAge
 		if old {
 			expired = append(expired, t)
 		}

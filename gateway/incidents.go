@@ -33,6 +33,7 @@ const (
 	IncidentRows     IncidentKind = "rows"       // held back, or lost
 	IncidentDrop     IncidentKind = "drop folder"
 	IncidentExpiry   IncidentKind = "certificate"
+	IncidentClock    IncidentKind = "clock" // it was set
 )
 
 // Limits of what is remembered and shown.
@@ -96,6 +97,10 @@ func incidentStatus(n *incidents, s *spool.Spool, status *Status) []Incident {
 		if d.Trouble != "" {
 			list = append(list, Incident{Kind: IncidentDrop, Subject: d.Name, What: d.Trouble, Count: 1, At: d.Since})
 		}
+	}
+	if by := s.ClockAhead(); by > 0 {
+		list = append(list, Incident{Kind: IncidentClock, Count: 1, What: fmt.Sprintf(
+			"the machine's clock jumped ahead by %v; nothing is removed by its age for a day; if the clock is wrong, set it right, which needs no restart", by.Round(time.Second))})
 	}
 	if d := status.Activity.Damaged; d > 0 {
 		list = append(list, Incident{Kind: IncidentDamage, Count: d, What: "stored instances were found to be damaged since the start; run dcmgate verify, which names them, and have them sent again"})

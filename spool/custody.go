@@ -48,7 +48,7 @@ func (s *Spool) findPurgeable(o *purgeOp) error {
 			if len(key) != 17 {
 				return true, nil
 			}
-			old := s.clock.believed() && int64(binary.BigEndian.Uint64(key[1:])) < deadline
+			old := s.clock.Believed() && int64(binary.BigEndian.Uint64(key[1:])) < deadline
 			if !old && int64(len(o.keys)) >= surplus || len(o.keys) == purgeBatch {
 				return false, nil
 			}

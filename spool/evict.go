@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"dcmgate/internal/walltime"
 	"dcmgate/spool/segment"
 
 	"github.com/dgraph-io/badger/v4"
@@ -34,7 +35,7 @@ func (s *Spool) runEvictor() {
 		case <-s.closing:
 			return
 		}
-		s.clock.look()
+		s.lookAtClock()
 		freed, err := s.evictPass()
 		if err != nil && !errors.Is(err, ErrClosed) {
 			s.log.Error("eviction failed", "error", err)
@@ -142,7 +143,7 @@ func (s *Spool) evictSegment(info segment.Info, whole bool, over int64) (freed i
 
 // retention is the age at which instances go, 0 while age tells nothing.
 func (s *Spool) retention() time.Duration {
-	if !s.clock.believed() {
+	if !s.clock.Believed() {
 		return 0
 	}
 	return s.pressure.limits.Load().Retention
@@ -200,7 +201,7 @@ func (s *Spool) evictFrom(info segment.Info, model evictOp, over int64, whole bo
 // and tell no age then.
 func (s *Spool) residents(id segment.ID, start []byte, before time.Time) (ids []InstanceID, next []byte, err error) {
 	prefix := placeKey(id, 0)[:5]
-	ahead := s.o.Now().Add(clockJump)
+	ahead := s.o.Now().Add(walltime.Jump)
 	err = s.db.View(func(txn *badger.Txn) error {
 		return scan(txn, prefix, start, true, func(key, value []byte) (bool, error) {
 			if len(ids) == evictBatch {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -472,5 +474,30 @@ func TestLargestEvictionFits(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A jump of the clock is told once, by how much, for as long as it is not believed.
+func TestClockAhead(t *testing.T) {
+	clock, o := newClock(), small()
+	var passed atomic.Int64
+	var lines strings.Builder
+	o.Now, o.passed, o.Logger = clock.now, func() time.Duration { return time.Duration(passed.Load()) }, slog.New(slog.NewTextHandler(&lines, nil))
+	s := newSpool(t.TempDir(), o.withDefaults())
+	for _, step := range []struct {
+		set, pass, ahead time.Duration
+		said             string // "" for nothing
+	}{
+		{0, time.Minute, 0, ""}, {9000 * time.Hour, time.Minute, 9000 * time.Hour, "jumped ahead"}, {0, time.Hour, 9000 * time.Hour, ""},
+		{-9000 * time.Hour, time.Minute, 0, "set back"}, {0, time.Minute, 0, ""}, {-2 * time.Hour, time.Minute, 0, "set back"},
+		{2 * time.Hour, time.Minute, 2 * time.Hour, "jumped ahead"}, {0, 24 * time.Hour, 0, "believed again"},
+	} {
+		lines.Reset()
+		clock.advance(step.set + step.pass)
+		passed.Add(int64(step.pass))
+		s.lookAtClock()
+		if said := lines.String(); s.ClockAhead() != step.ahead || (step.said == "") != (said == "") || !strings.Contains(said, step.said) {
+			t.Errorf("%+v: ahead by %v, said %q", step, s.ClockAhead(), said)
+		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"log/slog"
 	"time"
 
+	"dcmgate/internal/walltime"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -64,7 +66,7 @@ type Options struct {
 
 	window     int                  // windowSize
 	probeEvery time.Duration        // probeEvery
-	passed     func() time.Duration // see clockWatch; by Now if that is given
+	passed     func() time.Duration // see walltime.New; by Now if that is given
 }
 
 func (o Options) withDefaults() Options {
@@ -102,7 +104,7 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.Now == nil {
-		o.Now, o.passed = time.Now, sinceStart()
+		o.Now, o.passed = time.Now, walltime.SinceStart()
 	}
 	if o.passed == nil {
 		start := o.Now()

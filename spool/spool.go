@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"dcmgate/internal/walltime"
 	"dcmgate/spool/segment"
 
 	"github.com/dgraph-io/badger/v4"
@@ -34,7 +35,7 @@ type Spool struct {
 	payloads  payloads
 	ledger    *ledger
 	health    *health
-	clock     *clockWatch
+	clock     *walltime.Watch
 	committer *committer
 	pending   *pending
 	stripes   stripes
@@ -114,7 +115,7 @@ func newSpool(dir string, o Options) *Spool {
 		log:     o.Logger,
 		ledger:  newLedger(),
 		health:  newHealth(o.Logger),
-		clock:   newClockWatch(o.Now, o.passed, o.Logger),
+		clock:   walltime.New(o.Now, o.passed),
 		pending: newPending(),
 		slots:   make(slots, o.MaxPending),
 		queues:  map[string]*queue{},

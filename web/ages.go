@@ -31,9 +31,3 @@ func (a *ages) now() time.Time {
 	}
 	return a.last
 }
-
-// sinceStart is for newAges.
-func sinceStart() func() time.Duration {
-	start := time.Now()
-	return func() time.Duration { return time.Since(start) }
-}

@@ -12,6 +12,7 @@ import (
 
 	"dcmgate/cloud"
 	"dcmgate/dicom"
+	"dcmgate/internal/walltime"
 	"dcmgate/spool"
 )
 
@@ -65,7 +66,7 @@ func New(o Options) (*Server, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{o: o, log: o.Logger, verified: newVerified(), rates: newRates(o.Limits, o.Now), refusals: newRefusals(o.Now), ages: newAges(o.Now, sinceStart())}
+	s := &Server{o: o, log: o.Logger, verified: newVerified(), rates: newRates(o.Limits, o.Now), refusals: newRefusals(o.Now), ages: newAges(o.Now, walltime.SinceStart())}
 	first, err := s.newSet(o.Settings)
 	if err != nil {
 		return nil, err

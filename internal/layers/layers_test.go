@@ -33,15 +33,16 @@ var level = map[string]int{
 	"dcmgate/cmd/dcmgate": 50,
 
 	// What the demonstration, the measurement and examination of machines and the tests stand on.
-	"dcmgate/internal/mrdata":  10,
-	"dcmgate/internal/durable": 10,
-	"dcmgate/internal/machine": 10,
-	"dcmgate/internal/synth":   15,
-	"dcmgate/internal/archive": 25,
-	"dcmgate/internal/load":    25,
-	"dcmgate/internal/demo":    45,
-	"dcmgate/internal/bench":   45,
-	"dcmgate/internal/doctor":  45,
+	"dcmgate/internal/mrdata":   10,
+	"dcmgate/internal/durable":  10,
+	"dcmgate/internal/walltime": 10,
+	"dcmgate/internal/machine":  10,
+	"dcmgate/internal/synth":    15,
+	"dcmgate/internal/archive":  25,
+	"dcmgate/internal/load":     25,
+	"dcmgate/internal/demo":     45,
+	"dcmgate/internal/bench":    45,
+	"dcmgate/internal/doctor":   45,
 }
 
 // testOnly may be imported by tests and by each other, never by the product.

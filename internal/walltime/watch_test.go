@@ -1,7 +1,6 @@
-package spool
+package walltime
 
 import (
-	"log/slog"
 	"testing"
 	"time"
 )
@@ -24,12 +23,15 @@ func TestClockJumps(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			now, passed := time.Unix(1_700_000_000, 0), time.Duration(0)
-			c := newClockWatch(func() time.Time { return now }, func() time.Duration { return passed }, slog.New(slog.DiscardHandler))
+			w := New(func() time.Time { return now }, func() time.Duration { return passed })
 			for i, s := range steps {
 				now, passed = now.Add(s.clock), passed+s.passed
-				c.look()
-				if c.believed() != s.believed {
-					t.Errorf("step %d: believed %v", i+1, c.believed())
+				by := w.Look()
+				if w.Believed() != s.believed || (w.Ahead() == 0) != s.believed {
+					t.Errorf("step %d: believed %v, ahead by %v", i+1, w.Believed(), w.Ahead())
+				}
+				if want := s.clock - s.passed; want.Abs() > Jump && by != want || want.Abs() <= Jump && by != 0 {
+					t.Errorf("step %d: set by %v", i+1, by)
 				}
 			}
 		})

@@ -306,7 +306,11 @@ func TestInstrumentsAreDescribedAndBounded(t *testing.T) {
 // brings, and that those others rely on are among them.
 func TestSeriesAtStart(t *testing.T) {
 	g := run(t, configure(t, "destinations: [{name: a, ae_title: A, address: \"127.0.0.1:1\"}]\n"))
-	text := get(t, g, "/metrics", http.StatusOK)
+	var text string
+	peertest.Eventually(t, 10*time.Second, "the queue of the destination", func() bool { // it comes with its courier, just after the listener
+		text = get(t, g, "/metrics", http.StatusOK)
+		return strings.Contains(text, "\ndcmgate_jobs{")
+	})
 	series := 0
 	for line := range strings.Lines(text) {
 		if !strings.HasPrefix(line, "#") {

@@ -158,7 +158,9 @@ func (a *Association) Echo(ctx context.Context) (Status, error) {
 }
 
 // invokeOperation waits for room in the window, registers the operation and writes its request.
-func (a *Association) invokeOperation(ctx context.Context, contextID byte, c Command, data io.Reader, size int64, streams bool) (*Pending, error) {
+func (a *Association) invokeOperation(
+	ctx context.Context, contextID byte, c Command, data io.Reader, size int64, streams bool,
+) (*Pending, error) {
 	if a.context(contextID) == nil {
 		return nil, fmt.Errorf("%w with ID %d", ErrNoContext, contextID)
 	}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"dcmgate/pdu"
 )
@@ -66,6 +67,24 @@ func fingerprintOf(c *x509.Certificate) string {
 // is nil of one without TLS.
 func (p Peer) AdmitsCertificate(state *tls.ConnectionState) bool {
 	return len(p.Certificate) == 0 || slices.ContainsFunc(presentedNames(state), func(n string) bool { return slices.Contains(p.Certificate, n) })
+}
+
+// presentedValidity says what is wrong, or soon will be, with the validity of the
+// certificate of a connection; "" if nothing is, or there is none.
+func presentedValidity(state *tls.ConnectionState, now time.Time) string {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return ""
+	}
+	const day = "2006-01-02 15:04 MST"
+	switch c := state.PeerCertificates[0]; {
+	case now.After(c.NotAfter):
+		return "has expired on " + c.NotAfter.Format(day) + "; have it renewed there"
+	case now.Before(c.NotBefore):
+		return "is not valid before " + c.NotBefore.Format(day) + "; look at the clocks of both machines, or have another made there"
+	case c.NotAfter.Sub(now) < expiresSoon:
+		return "expires on " + c.NotAfter.Format(day) + "; have it renewed there before"
+	}
+	return ""
 }
 
 // lackOf says what is wrong with a connection where a certificate is expected.

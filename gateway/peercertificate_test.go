@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dcmgate/dimse"
 	"dcmgate/internal/peertest"
@@ -59,6 +61,42 @@ func TestPeersByCertificate(t *testing.T) {
 				t.Errorf("no %s", want)
 			}
 		})
+	}
+}
+
+// People are told of a caller whose certificate has expired, which one known by its fingerprint may have, or soon will.
+func TestCallersCertificateExpires(t *testing.T) {
+	cert, key, pool := peertest.Certificate(t)
+	var pairs [2]tls.Certificate
+	for i, end := range []time.Duration{-time.Hour, time.Hour} {
+		c, k, _ := peertest.CertificateUntil(t, time.Now().Add(end))
+		var err error
+		if pairs[i], err = tls.LoadX509KeyPair(c, k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expired, soon := pairs[0], pairs[1]
+	g := run(t, configure(t, fmt.Sprintf("dicom: {listen: 127.0.0.1:0, tls: {listen: 127.0.0.1:0, cert: %q, key: %q}}\n"+
+		"peers: [{ae_title: CT1, certificate: [%q]}, {ae_title: CT2, certificate: [%q]}]\n", cert, key, fingerprintOf(expired.Leaf), fingerprintOf(soon.Leaf))))
+	for title, row := range map[string]struct {
+		certificate tls.Certificate
+		words       string
+	}{
+		"CT1": {expired, "has expired on " + expired.Leaf.NotAfter.Format("2006-01-02 15:04 MST")},
+		"CT2": {soon, "expires on " + soon.Leaf.NotAfter.Format("2006-01-02 15:04 MST")},
+	} {
+		d := dimse.Dialer{LocalAETitle: title, TLS: &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{row.certificate}}}
+		a, err := d.Dial(t.Context(), g.Listeners().DICOMTLS, dimse.Proposal{CalledAETitle: "B", Contexts: ctContexts})
+		if err != nil {
+			t.Fatalf("%s: %v", title, err)
+		}
+		a.Close()
+		told := slices.ContainsFunc(g.Status().Incidents, func(i Incident) bool {
+			return i.Kind == IncidentExpiry && strings.HasPrefix(i.Subject, title+" ") && strings.Contains(i.What, row.words)
+		})
+		if !told {
+			t.Errorf("%s: not told: %+v", title, g.Status().Incidents)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -111,6 +112,9 @@ func (r *receiver) Associate(ctx context.Context, rq *dimse.AssociationRequest) 
 		}
 	}
 	r.callers.association(label, callerAdmitted)
+	if remark := presentedValidity(rq.TLS, time.Now()); remark != "" {
+		r.incidents.note(IncidentExpiry, subject(rq), "the certificate that it presents "+remark)
+	}
 	r.open.Add(1)
 	s := newStorage(r, rq)
 	s.caller = label

@@ -282,9 +282,15 @@ func TestTheMachine(t *testing.T) {
 		}
 	}
 	for _, path := range []string{foreign, filepath.Join(foreign, "below")} {
-		x.cfg.DataDir, e = path, &Examined{}
-		if x.dataFolder(e); !has(e, "disk", Problem, "file", "set data_dir to another path") && !has(e, "disk", Problem, "not a directory", "set data_dir to another path") {
-			t.Errorf("%s: %+v", path, e)
+		cfg, err := gateway.Parse("test", fmt.Appendf(nil, "data_dir: %q\ninstitution: {code: \"12511000000000000X\", name: x}\n", path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		misplaced, e := &examiner{cfg: cfg}, &Examined{}
+		misplaced.configuration(e)
+		misplaced.dataFolder(e)
+		if len(e.Findings) != 1 || !has(e, "config", Problem, foreign+" is a file, not a folder; move it away, or set data_dir to another path") {
+			t.Errorf("%s is to be named once: %+v", path, e)
 		}
 	}
 	e = &Examined{}
@@ -310,16 +316,24 @@ func TestARunningGateway(t *testing.T) {
 			{Name: "old", Pending: 3}, {Name: "cloud", Configured: true, State: "not working", Parked: 2, LastError: "nothing listens", LastErrorCount: 4},
 			{Name: "backup", Configured: true, State: "idle", Parked: 1}, {Name: "third", Configured: true, State: "sending"},
 		},
+		Incidents: []gateway.Incident{
+			{Kind: gateway.IncidentExpiry, Subject: "dicom", What: "gateway certificate"},
+			{Kind: gateway.IncidentExpiry, Subject: "CT1 10.0.0.1", What: "it expires", At: time.Unix(1, 0)},
+			{Kind: gateway.IncidentRejected, Subject: "CT2 10.0.0.1", What: "unknown", At: time.Unix(1, 0)},
+		},
 	}}
 	e := &Examined{}
 	x.gateway(e, x.status)
 	for _, want := range []struct {
 		outcome Outcome
 		words   string
-	}{{OK, "version 1.2"}, {Problem, "input/output error"}, {Warning, "pressure reject"}, {Warning, "dcmgate.yaml:3:1"}, {Warning, "data_dir waits"}, {Warning, "3 instances wait for the destination old"}} {
+	}{{OK, "version 1.2"}, {Problem, "input/output error"}, {Warning, "pressure reject"}, {Warning, "dcmgate.yaml:3:1"}, {Warning, "data_dir waits"}, {Warning, "3 instances wait for the destination old"}, {Warning, "it expires"}} {
 		if !has(e, "gateway", want.outcome, want.words) {
 			t.Errorf("no %s %q in %+v", want.outcome, want.words, e.Findings)
 		}
+	}
+	if has(e, "gateway", Warning, "gateway certificate") || has(e, "gateway", Warning, "CT2") {
+		t.Errorf("told without need: %+v", e.Findings)
 	}
 	for name, want := range map[string]Finding{
 		"cloud": {Outcome: Warning, Words: "nothing listens"}, "backup": {Outcome: Warning, Words: "1 are parked"}, "third": {Outcome: OK, Words: "sending"},

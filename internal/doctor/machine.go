@@ -85,14 +85,10 @@ func (x *examiner) dataFolder(e *Examined) {
 	case errors.Is(err, os.ErrNotExist):
 		e.add("disk", Note, dir+" is not there yet", "the gateway makes it when it first runs")
 		return
-	case errors.Is(err, syscall.ENOTDIR):
-		e.problem("disk", err.Error(), "a part of the path is a file; move it away, or set data_dir to another path")
-		return
+	case errors.Is(err, syscall.ENOTDIR), err == nil && !info.IsDir():
+		return // a mistake of the configuration, which has told it with its line
 	case err != nil:
 		e.problem("disk", err.Error(), "see to the folder's owner, and to those of the folders above it")
-		return
-	case !info.IsDir():
-		e.problem("disk", dir+" is a file, not a folder", "move it away, or set data_dir to another path")
 		return
 	}
 	disk, err := machine.FileSystemOf(dir)
@@ -269,6 +265,11 @@ func (x *examiner) gateway(e *Examined, s *gateway.Status) {
 	for _, d := range s.Destinations {
 		if !d.Configured && d.Pending+d.Parked > 0 {
 			e.add("gateway", Warning, fmt.Sprintf("%d instances wait for the destination %s, which is not configured", d.Pending+d.Parked, d.Name), "configure it again, or give them up: dcmgate queue drop --destination "+d.Name)
+		}
+	}
+	for _, i := range s.Incidents {
+		if i.Kind == gateway.IncidentExpiry && !i.At.IsZero() { // a caller's; those of the gateway's own have no time, and are the configuration's
+			e.add("gateway", Warning, fmt.Sprintf("the caller %s, last %s: %s", i.Subject, i.At.Local().Format(time.DateTime), i.What), "")
 		}
 	}
 }

@@ -18,13 +18,19 @@ import (
 // Certificate makes a self-signed certificate for 127.0.0.1 and returns its PEM files, and a pool that trusts it.
 func Certificate(t testing.TB) (certFile, keyFile string, pool *x509.CertPool) {
 	t.Helper()
+	return CertificateUntil(t, time.Now().Add(366*24*time.Hour))
+}
+
+// CertificateUntil is [Certificate] for one that ends at a time, and began 367 days before.
+func CertificateUntil(t testing.TB, end time.Time) (certFile, keyFile string, pool *x509.CertPool) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(366 * 24 * time.Hour),
+		NotBefore: end.Add(-367 * 24 * time.Hour), NotAfter: end,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 	}

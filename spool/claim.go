@@ -205,7 +205,11 @@ func (s *Spool) await(done <-chan error) error {
 			return err
 		case <-tick.C:
 			if err := s.health.indexErr(); err != nil {
-				return fmt.Errorf("%w; what was asked for is done when the index can be written again: %w", ErrUnhealthy, err)
+				then := "what was asked for is done when the index can be written again"
+				if s.committer.quiet { // nobody goes on with an index that is being made anew
+					then = "see to the disk, and repeat the command; the index is as it was"
+				}
+				return fmt.Errorf("%w; %s: %w", ErrUnhealthy, then, err)
 			}
 		}
 	}

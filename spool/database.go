@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -52,18 +53,32 @@ func openIndex(room *indexRoom, log *slog.Logger) (*badger.DB, error) {
 	return db, nil
 }
 
+// closeWait is how long closing the index may take: two memtables of memTableSize are written at most.
+const closeWait = 20 * time.Second
+
 // closeIndex closes an index. Closing writes a table; without room for it the index is left as a crash would leave it:
-// everything is in the logs of the memtables, and the process is about to end.
+// everything is in the logs of the memtables, and the process is about to end. So it is if the disk begins to fail
+// meanwhile: Badger tries the table for ever, and the goroutine that waits for it is left to the end of the process.
 func closeIndex(db *badger.DB, room *indexRoom, log *slog.Logger) error {
 	if err := room.forClose(); err != nil {
 		log.Warn("the index is not closed; the next start reads its logs", "error", err)
 		return nil
 	}
 	room.closing()
-	if err := db.Close(); err != nil {
-		return fmt.Errorf("close the index: %w", err)
+	closed := make(chan error, 1)
+	go func() { closed <- db.Close() }()
+	timer := time.NewTimer(closeWait)
+	defer timer.Stop()
+	select {
+	case err := <-closed:
+		if err != nil {
+			return fmt.Errorf("close the index: %w", err)
+		}
+		return room.closed()
+	case <-timer.C:
+		return errors.Join(fmt.Errorf("close the index: its last table could not be written within %v; see to the disk, everything is in the logs of the index", closeWait),
+			room.forWrite()) // why, if the disk still fails
 	}
-	return room.closed()
 }
 
 // indexLog passes on what an operator can act upon.

@@ -123,8 +123,8 @@ func (k *Keeper) serve(l *line) {
 	}
 }
 
-// next takes the transactions out of the line that are too old, unless the clock has jumped ahead, and lists those that are due, or says how long to wait.
-// A negative wait says that the line is empty and gone.
+// next takes the transactions out of the line that are too old, unless the clock has jumped ahead, and lists those that are
+// due, or says how long to wait. A negative wait says that the line is empty and gone.
 func (k *Keeper) next(l *line) (batch, expired []*transaction, wait time.Duration) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -108,7 +108,7 @@ func (d *disk) CopyFileRange(done, *fuse.CopyFileRangeIn) (uint32, fuse.Status) 
 	return 0, fuse.ENOSYS
 } // likewise
 
-// A sync that does not fail is not handed on: nobody takes the power from the disk below, and waiting for it takes most of a test's time.
+// A sync that does not fail is not handed on: nobody takes the power from the disk below.
 
 func (d *disk) Fsync(_ done, in *fuse.FsyncIn) fuse.Status { return d.ask(OpSync, in.NodeId, "") }
 

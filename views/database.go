@@ -23,6 +23,9 @@ type written struct{ study, image, other int }
 func (st *database) update(ctx context.Context, fn func(w *writer) error) (s state, w written, err error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
+	if err := st.prepare(ctx); err != nil {
+		return s, w, fmt.Errorf("prepare statements: %w", err)
+	}
 	// Read committed: behind the lock everything read is what the last holder of the lock committed.
 	options := &sql.TxOptions{Isolation: sql.LevelReadCommitted}
 	if st.d == sqliteDialect {
@@ -137,14 +140,11 @@ func flag(v bool) int64 {
 func (w *writer) known(t *table, rows []Row) (map[string]known, error) {
 	found := make(map[string]known, len(rows))
 	err := inStatements(w.d, rows, func(rows []Row) error {
-		statement, err := w.statement(purpose{"known", t, w.d.size(len(rows))}, func() string {
+		statement := w.statement(purpose{"known", t, w.d.size(len(rows))}, func() string {
 			return fmt.Sprintf("SELECT %s FROM %s WHERE %s %s",
 				w.d.names([]string{keyColumn, "RowHash", "Held", "Complete"}), w.d.name1(t.name), w.d.name1(keyColumn), w.d.oneOf(len(rows)))
 		})
-		var res *sql.Rows
-		if err == nil {
-			res, err = statement.query(w, w.d.keys(rows)...)
-		}
+		res, err := statement.query(w, w.d.keys(rows)...)
 		if err != nil {
 			return fmt.Errorf("read rows of %s: %w", t.view.Name, err)
 		}

@@ -10,10 +10,7 @@ import (
 // evict says in an image's row that its file is gone. The rest of the row stays; the spool no longer has it. A row that is
 // of another version of the instance is left alone.
 func (w *writer) evict(in *spool.Instance) error {
-	statement, err := w.statement(purpose{"evict", images, 1}, w.d.evict)
-	if err != nil {
-		return err
-	}
+	statement := w.statement(purpose{"evict", images, 1}, w.d.evict)
 	result, err := statement.exec(w, nil, string(FileEvicted), 0, "", w.state.imageSeq+1, w.state.updated,
 		imageKey(in), in.ID.String(), string(FileEvicted))
 	if err != nil {

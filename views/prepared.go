@@ -1,6 +1,9 @@
 package views
 
-import "database/sql"
+import (
+	"context"
+	"database/sql"
+)
 
 // purpose is what a statement is for that is used again and again: a verb and a table, for so many rows.
 type purpose struct {
@@ -13,24 +16,32 @@ type purpose struct {
 // parameters, and a server that reads it anew spends a quarter of its time on that.
 type statement struct {
 	text     string
-	prepared *sql.Stmt // nil: the driver keeps statements by itself
+	prepared *sql.Stmt // nil before the next transaction, and where the driver keeps statements by itself
 }
 
 // statement returns the one for a purpose, which text writes the first time. There are few purposes, so all are kept for as
 // long as the database is open.
-func (w *writer) statement(p purpose, text func() string) (*statement, error) {
-	if s := w.kept[p]; s != nil {
-		return s, nil
+func (st *database) statement(p purpose, text func() string) *statement {
+	s := st.kept[p]
+	if s == nil {
+		s = &statement{text: text()}
+		st.kept[p] = s
 	}
-	s := &statement{text: text()}
-	if w.d.prepares {
-		var err error
-		if s.prepared, err = w.db.PrepareContext(w.ctx, s.text); err != nil {
-			return nil, err
+	return s
+}
+
+// prepare has the server read the statements that were used for the first time: between transactions, as within one it would
+// take a connection more.
+func (st *database) prepare(ctx context.Context) (err error) {
+	if !st.d.prepares {
+		return nil
+	}
+	for _, s := range st.kept {
+		if s.prepared == nil && err == nil {
+			s.prepared, err = st.db.PrepareContext(ctx, s.text)
 		}
 	}
-	w.kept[p] = s
-	return s, nil
+	return err
 }
 
 func (s *statement) exec(w *writer, args ...any) (sql.Result, error) {

@@ -130,11 +130,8 @@ func column[T any](rows [][]any, i int) []*T {
 // upsert puts rows into a table, those of the same keys being replaced.
 func (w *writer) upsert(t *table, rows [][]any) error {
 	return inStatements(w.d, rows, func(rows [][]any) error {
-		statement, err := w.statement(purpose{"upsert", t, w.d.size(len(rows))}, func() string { return w.d.upsert(t, len(rows)) })
-		if err == nil {
-			_, err = statement.exec(w, w.d.values(t, rows)...)
-		}
-		if err != nil {
+		statement := w.statement(purpose{"upsert", t, w.d.size(len(rows))}, func() string { return w.d.upsert(t, len(rows)) })
+		if _, err := statement.exec(w, w.d.values(t, rows)...); err != nil {
 			return fmt.Errorf("write rows of %s: %w", t.view.Name, err)
 		}
 		return nil

@@ -84,7 +84,7 @@ func TestWrongUsage(t *testing.T) {
 		{"echo", "accepts 1 arg"}, {"echo :104", "not HOST:PORT"}, {"echo 10.0.0.5", "not HOST:PORT"}, {"echo localhost:99999", "1 to 65535"}, {"completion nosuch", "unknown command"}, {"help nosuch", "unknown command"}, {"echo --timeout -1s 127.0.0.1:1", "positive"},
 		{"status extra", "unknown command"}, {"status --config /nonexistent", "config example"}, {"queue", "needs one of"}, {"queue list extra", "unknown command"},
 		{"queue list --state nosuch", "pending, active"}, {"queue retry --nosuch", "unknown flag"}, {"queue drop extra", "unknown command"},
-		{"verify extra", "unknown command"}, {"verify --rebuild=perhaps", "invalid argument"}, {"config", "needs one of"}, {"config check", "accepts 1 arg"},
+		{"verify extra", "unknown command"}, {"verify --rebuild=perhaps", "invalid argument"}, {"config", "needs one of"}, {"config check", "name the file to be checked"},
 		{"config check /nonexistent", "config example"}, {"config example extra", "unknown command"}, {"version extra", "unknown command"},
 	} {
 		stdout, stderr, status := command(t, strings.Fields(row.args)...)

@@ -49,7 +49,7 @@ func TestFolderOfImages(t *testing.T) {
 	put("a copy.jpg", picture.String()) // what counts is what it is
 	put("a copy.jpg.json", sidecar("A1"))
 
-	handler := &imageFolder{store, 300 * time.Millisecond, func(*images.Image) {}}
+	handler := &imageFolder{store, time.Second, func(*images.Image) {}}
 	w, err := dropfolder.New(dropfolder.Options{Name: "scope", Folder: dir, Quiet: 100 * time.Millisecond, Rescan: 50 * time.Millisecond, Codes: imageCodes}, handler.take)
 	if err != nil {
 		t.Fatal(err)
@@ -57,10 +57,10 @@ func TestFolderOfImages(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
+	put("b.png", picture.String())
 	eventually(t, "what is whole to be taken", func() bool {
 		return leaves(filepath.Join(dir, "a.png"))() && leaves(filepath.Join(dir, "a copy.jpg"))()
 	})
-	put("b.png", picture.String())
 	rejected := func(name, reason string) {
 		t.Helper()
 		file := filepath.Join(dir, "rejected", name)

@@ -109,13 +109,15 @@ func MariaDB(t testing.TB) *Database {
 	server, install, client := Require(t, "mariadbd"), Require(t, "mariadb-install-db"), Require(t, "mariadb")
 	credential, home := unprivileged(t)
 	data := filepath.Join(home, "data")
-	runAs(t, credential, home, install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db")
+	// A server that starts removes what it takes for its own temporary tables, and others' where they share the folder.
+	tmp := "--tmpdir=" + home
+	runAs(t, credential, home, install, "--no-defaults", "--datadir="+data, tmp, "--auth-root-authentication-method=normal", "--skip-test-db")
 	address := Address(t)
 	_, port, _ := strings.Cut(address, ":")
 	d := &Database{t: t, Kind: "mysql", Address: address, stop: syscall.SIGKILL, Admin: "mysql://root@" + address + "/gateway"}
 	socket := filepath.Join(home, "socket")
 	d.start = func() *Process {
-		return start(t, []string{"TZ=UTC"}, credential, server, "--no-defaults", "--datadir="+data, "--port="+port, "--socket="+socket,
+		return start(t, []string{"TZ=UTC"}, credential, server, "--no-defaults", "--datadir="+data, tmp, "--port="+port, "--socket="+socket,
 			"--bind-address=127.0.0.1", "--pid-file="+filepath.Join(home, "pid"), "--innodb-buffer-pool-size=64M", "--skip-name-resolve")
 	}
 	d.client = func(account, password, query string) []string {

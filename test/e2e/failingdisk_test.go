@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -29,17 +28,7 @@ import (
 func TestFailingDiskUnderEverything(t *testing.T) {
 	disk := faultdisk.MountApart(t)
 	cloud, address := startArchive(t, archive.Options{Window: 8})
-	folder, share := filepath.Join(disk.Dir, "drop"), filepath.Join(disk.Dir, "share")
-	g := newGate(t, fmt.Sprintf(`spool: {segment_size: 16MiB}
-institution: {code: "12511000000000000X", name: 内江市示例医院}
-views: [{name: local, dsn: "sqlite:rows.db"}]
-rows: {complete_after: 1s, files: {export: %q}}
-`, share)+fmt.Sprintf(dropConfig, folder),
-		destination{name: "cloud", aeTitle: "CLOUD", address: address, more: "retry: {initial: 2s, max: 3s}"})
-	g.onDisk(t, disk.Dir)
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	g, folder := newGateWithEverything(t, disk.Dir, "", destination{name: "cloud", aeTitle: "CLOUD", address: address, more: "retry: {initial: 2s, max: 3s}"})
 	p := g.start(t)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()

@@ -23,17 +23,7 @@ import (
 func TestFullDiskUnderEverything(t *testing.T) {
 	disk := smallDisk(t, 700<<20)
 	cloud, address := startArchive(t, archive.Options{Window: 8})
-	folder, share := filepath.Join(disk.dir, "drop"), filepath.Join(disk.dir, "share")
-	g := newGate(t, fmt.Sprintf(`spool: {min_free: 64MiB, segment_size: 16MiB}
-institution: {code: "12511000000000000X", name: 内江市示例医院}
-views: [{name: local, dsn: "sqlite:rows.db"}]
-rows: {complete_after: 1s, files: {export: %q}}
-`, share)+fmt.Sprintf(dropConfig, folder),
-		destination{name: "cloud", aeTitle: "CLOUD", address: address, more: "retry: {initial: 100ms, max: 200ms}"})
-	g.onDisk(t, disk.dir)
-	if err := os.Mkdir(folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
+	g, folder := newGateWithEverything(t, disk.dir, "min_free: 64MiB, ", destination{name: "cloud", aeTitle: "CLOUD", address: address, more: "retry: {initial: 100ms, max: 200ms}"})
 	p := g.start(t)
 
 	ctx, stop := context.WithCancel(t.Context())
@@ -106,6 +96,23 @@ rows: {complete_after: 1s, files: {export: %q}}
 	if out, status := g.verifyOffline(t); status != 0 {
 		t.Errorf("verify: exit status %d\n%s", status, out)
 	}
+}
+
+// newGateWithEverything makes a gateway that keeps all that it writes in a directory: spool, rows, exported files, audit trail, and a
+// drop folder with what it rejects. spool begins the settings of that.
+func newGateWithEverything(t *testing.T, dir, spool string, cloud destination) (g *gate, folder string) {
+	t.Helper()
+	folder = filepath.Join(dir, "drop")
+	g = newGate(t, fmt.Sprintf(`spool: {%ssegment_size: 16MiB}
+institution: {code: "12511000000000000X", name: 内江市示例医院}
+views: [{name: local, dsn: "sqlite:rows.db"}]
+rows: {complete_after: 1s, files: {export: %q}}
+`, spool, filepath.Join(dir, "share"))+fmt.Sprintf(dropConfig, folder), cloud)
+	g.onDisk(t, dir)
+	if err := os.Mkdir(folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return g, folder
 }
 
 // drop copies files into a drop folder, and one that is no DICOM file, from a directory on another disk. Where there is no

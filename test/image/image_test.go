@@ -52,7 +52,7 @@ func build(t *testing.T) *built {
 	t.Helper()
 	program := peertest.Require(t, "buildah")
 	if os.Geteuid() != 0 {
-		t.Skip("storage of images by vfs and chroot need root")
+		peertest.Missing(t, "storage of images by vfs and chroot need root")
 	}
 	dir := t.TempDir()
 	b := &built{

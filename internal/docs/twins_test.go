@@ -11,12 +11,13 @@ import (
 )
 
 // condensed are the Chinese pages that do not say yet all that their English twins do.
-var condensed = []string{"monitoring.md", "operations.md", "security.md", "troubleshooting.md"}
+var condensed = []string{"monitoring.md", "troubleshooting.md"}
 
 // placeholders are the words for which a reader puts something in, and texts that are theirs to write, as the English page
 // has them.
 var placeholders = strings.NewReplacer("目的地", "NAME", "名称", "NAME", "新版本", "NEW", "旧版本", "OLD", "版本", "VERSION", "检查UID", "STUDY",
-	"存放DICOM文件的目录", "FOLDER-WITH-DICOM-FILES", "恢复之前已送达", "delivered before the restore", "退回之前已送达", "delivered before going back")
+	"存放DICOM文件的目录", "FOLDER-WITH-DICOM-FILES", "恢复之前已送达", "delivered before the restore", "退回之前已送达", "delivered before going back",
+	"云端不收此类", "the cloud does not take these")
 
 // section is what a page says under one heading, as far as it does not depend on the language.
 type section struct {

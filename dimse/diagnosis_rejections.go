@@ -26,7 +26,7 @@ var rejectionTable = map[rejectionKey]Diagnosis{
 }
 
 const (
-	adviceCalling = "have it entered there, exactly as it is written here (where {peer} is a dcmgate: add it under peers)"
+	adviceCalling = "have it entered there, exactly as it is written here (where {peer} is a dcmgate: add it, or the address it is called from, under peers; dcmgate status there says which)"
 	adviceCalled  = "check the called AE title (ae_title of a destination, --called of a command), upper and lower case included"
 )
 

@@ -140,7 +140,7 @@ func (p *pass) one(ctx context.Context, c *candidate) outcome {
 		return p.carryOut(d, c, *c.verdict)
 	}
 	if err := d.writable(); err != nil {
-		return outcome{candidate: c, err: fmt.Errorf("nothing may be removed from its folder: %w; give the user of dcmgate the right to write", err)}
+		return outcome{candidate: c, err: fmt.Errorf("nothing may be removed from its folder: %w; %s", err, writeRemedy(err))}
 	}
 	v := p.judge(ctx, d, c)
 	if errors.Is(v.err, ErrChanged) {
@@ -150,6 +150,14 @@ func (p *pass) one(ctx context.Context, c *candidate) outcome {
 		return outcome{candidate: c, err: err}
 	}
 	return p.carryOut(d, c, v)
+}
+
+// writeRemedy says how a folder comes to be one that may be written to. A read-only one is mostly so for the sandbox of a service alone.
+func writeRemedy(err error) string {
+	if errors.Is(err, unix.EROFS) {
+		return "have ReadWritePaths= of the service name it, as systemd/examples/drop-folder.conf does, or mount it to be written to"
+	}
+	return "give the user of dcmgate the right to write there"
 }
 
 // judge asks the handler, unless the file is none that may be opened.
@@ -253,7 +261,7 @@ func (p *pass) target(into **target, name string) (*target, error) {
 	}
 	t, err := openTarget(p.folder, p.o.Folder, name)
 	if err != nil {
-		return nil, fmt.Errorf("the folder %w; make it, or give the user of dcmgate the right to write there", err)
+		return nil, fmt.Errorf("the folder %w; make it, or %s", err, writeRemedy(err))
 	}
 	*into = t
 	return t, nil

@@ -532,6 +532,14 @@ func TestFolderComesAndGoes(t *testing.T) {
 	}
 }
 
+func TestWriteRemedy(t *testing.T) {
+	for err, want := range map[error]string{unix.EROFS: "ReadWritePaths= of the service", unix.EACCES: "give the user of dcmgate the right to write"} {
+		if got := writeRemedy(fmt.Errorf("the folder: %w", err)); !strings.Contains(got, want) {
+			t.Errorf("%v: %s", err, got)
+		}
+	}
+}
+
 func TestReadOnlyFolder(t *testing.T) {
 	if asNobody(t) {
 		return

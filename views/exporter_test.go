@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -299,5 +301,17 @@ func TestExportRestsWhileOthersStore(t *testing.T) {
 	}
 	if got := restAfter(time.Second, 10*time.Minute); got != time.Second {
 		t.Errorf("of one that has waited: %v", got)
+	}
+}
+
+func TestFolderRemedy(t *testing.T) {
+	for err, want := range map[error]string{
+		syscall.EROFS:  "; have ReadWritePaths= of the service name the folder",
+		syscall.EACCES: "; give the user of dcmgate the right",
+		syscall.ENOSPC: "",
+	} {
+		if got := folderRemedy(&fs.PathError{Op: "mkdir", Err: err}); !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%v: %q", err, got)
+		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -44,7 +45,7 @@ type folder struct {
 // openFolder makes the folder if it is not there and throws away what an earlier run left half written.
 func openFolder(q Quieter, root, prefix string) (*folder, error) {
 	if err := os.MkdirAll(filepath.Join(root, incoming), exportFolder); err != nil {
-		return nil, fmt.Errorf("export: %w", err)
+		return nil, fmt.Errorf("export: %w%s", err, folderRemedy(err))
 	}
 	left, err := filepath.Glob(filepath.Join(root, incoming, "*"))
 	if err != nil {
@@ -56,6 +57,17 @@ func openFolder(q Quieter, root, prefix string) (*folder, error) {
 		}
 	}
 	return newFolder(q, root, prefix), nil
+}
+
+// folderRemedy says how a folder comes to be one that may be written to, where that is what an error is about.
+func folderRemedy(err error) string {
+	switch {
+	case errors.Is(err, syscall.EROFS): // mostly the sandbox of a service
+		return "; have ReadWritePaths= of the service name the folder, as systemd/examples/export-folder.conf does, or mount it to be written to"
+	case errors.Is(err, fs.ErrPermission):
+		return "; give the user of dcmgate the right to make and write it"
+	}
+	return ""
 }
 
 func newFolder(q Quieter, root, prefix string) *folder {

@@ -71,7 +71,7 @@ func TestPageSpeaksTheReadersLanguage(t *testing.T) {
 		{"/?lang=en", "zh-CN", "en"}, {"/?lang=zh", "en", "zh"}, {"/?lang=xx", "zh", "zh"}, {"/", "\xff,;;", "en"},
 	} {
 		body, _ := getPage(t, row.target, row.accept)
-		other := map[string]string{"en": "接收", "zh": "Received"}[row.lang]
+		other := map[string]string{"en": "已接收", "zh": "Received"}[row.lang]
 		if !strings.Contains(body, `<html lang="`+row.lang+`">`) || strings.Contains(body, ">"+other+"<") {
 			t.Errorf("%s with Accept-Language %q: not wholly in %s: %.200s", row.target, row.accept, row.lang, body)
 		}

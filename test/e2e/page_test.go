@@ -26,7 +26,7 @@ func TestPageInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.delivered(t, "cloud", 30, 20*time.Second)
-	for lang, word := range map[string]string{"en": "Received", "zh": "接收"} {
+	for lang, word := range map[string]string{"en": "Received", "zh": "已接收"} {
 		dom, complaints := browse(t, chromium, "http://"+g.http+"/?lang="+lang)
 		if len(complaints) > 0 || !strings.Contains(dom, ">"+word+"<") {
 			t.Errorf("%s: the browser complains: %q\n%s", lang, complaints, dom)

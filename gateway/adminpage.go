@@ -114,9 +114,9 @@ func (p *page) Commitment(c *CustodyStatus) string {
 	if c == nil {
 		return ""
 	}
-	text := p.Num(c.Awaiting) + " " + p.T("awaited") + ", " + p.Num(c.Committed) + " " + p.T("committed") + ", " + p.Num(c.Refused) + " " + p.T("refused")
+	text := p.Num(c.Awaiting) + " " + p.T("awaited") + p.T(", ") + p.Num(c.Committed) + " " + p.T("committed") + p.T(", ") + p.Num(c.Refused) + " " + p.T("refused")
 	if c.LastError != "" {
-		text += ", " + p.T("degraded")
+		text += p.T(", ") + p.T("degraded")
 	}
 	return text
 }

@@ -39,5 +39,5 @@ var chinese = map[string]string{
 	"Reports of storage commitment that wait": "待送达的存储承诺报告", "peer": "对端",
 	"Notes on the configuration": "配置提示", "for Prometheus": "供 Prometheus 使用", "On the command line": "命令行",
 
-	"s": "秒", "min": "分钟", "h": "小时", "d": "天",
+	", ": "，", ": ": "：", "s": "秒", "min": "分钟", "h": "小时", "d": "天",
 }

@@ -83,7 +83,7 @@ func (l *Log) change(c *Change) {
 		l.take(Alert(RecordingStopped, Success, "file:"+from.Dir, "the audit trail goes on in "+c.o.Dir, from.Application))
 		l.flush(queueLength)
 		if err := l.close(); err != nil {
-			l.failed("cannot be closed", err)
+			l.failed("the audit log cannot be closed; free space on its disk or mend its directory", err)
 		}
 		l.place, l.failing = *c.place, false
 	}

@@ -220,7 +220,7 @@ func (l *Log) Close() {
 		return
 	}
 	if err := l.close(); err != nil {
-		l.failed("cannot be closed", err)
+		l.failed("the audit log cannot be closed; free space on its disk or mend its directory", err)
 	}
 }
 
@@ -266,7 +266,7 @@ func (l *Log) write() bool {
 		err = l.files.write(l.pending, now, l.o.Sync == 0)
 	}
 	if err != nil {
-		l.failed("cannot be written", err)
+		l.failed("the audit log cannot be written; free space on its disk or mend its directory", err)
 		return false
 	}
 	if l.failing {
@@ -282,10 +282,10 @@ func (l *Log) write() bool {
 	return true
 }
 
-func (l *Log) failed(what string, err error) {
+func (l *Log) failed(message string, err error) {
 	l.metrics.failures.Inc()
 	if !l.failing {
-		l.o.Logger.Error("the audit log "+what+"; free space on its disk or mend its directory", "directory", l.o.Dir, "error", err)
+		l.o.Logger.Error(message, "directory", l.o.Dir, "error", err)
 	}
 	l.failing = true
 }
@@ -332,7 +332,7 @@ func (l *Log) maintain() {
 	if l.o.Sync > 0 && now.Sub(l.synced) >= l.o.Sync {
 		l.synced = now
 		if err := l.files.sync(); err != nil {
-			l.failed("cannot be written through to disk", err)
+			l.failed("the audit log cannot be written through to disk; free space on its disk or mend its directory", err)
 		}
 	}
 	if now.Sub(l.pruned) < pruneEvery {

@@ -127,8 +127,12 @@ func TestTransferSyntaxOfTakenInstances(t *testing.T) {
 func TestStoringWithoutTheRole(t *testing.T) {
 	s := &storage{receiver: &receiver{}}
 	rq := &dimse.Request{Context: dimse.NegotiatedContext{AbstractSyntax: ctImageStorage, SCU: true}, Command: dimse.Command{AffectedSOPInstanceUID: "1.2", AffectedSOPClassUID: ctImageStorage}}
-	if _, status, comment := s.incoming(rq); status != dimse.StatusNotAuthorized || comment == "" {
+	_, status, comment := s.incoming(rq)
+	if status != dimse.StatusNotAuthorized || comment == "" {
 		t.Errorf("%v, %q", status, comment)
+	}
+	if newTally(nil).byStatus[status] == nil {
+		t.Errorf("%v is not counted", status)
 	}
 }
 

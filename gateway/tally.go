@@ -14,7 +14,7 @@ import (
 // storeStatuses are all that a C-STORE is answered with here.
 var storeStatuses = []dimse.Status{
 	dimse.StatusSuccess, dimse.StatusOutOfResources, dimse.StatusInvalidSOPInstance,
-	dimse.StatusNoSuchSOPClass, dimse.StatusProcessingFailure,
+	dimse.StatusNoSuchSOPClass, dimse.StatusNotAuthorized, dimse.StatusProcessingFailure,
 }
 
 // tally counts the answers to C-STORE.

@@ -111,7 +111,9 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 func logMessages(t *testing.T) []string {
 	t.Helper()
 	var messages []string
-	for _, dir := range []string{"dimse", "dropfolder", "forwarder", "gateway", "qr", "restore", "spool", "upstream", "views", "web"} {
+	for _, dir := range []string{
+		"audit", "commitment", "dimse", "dropfolder", "forwarder", "gateway", "images", "qr", "restore", "spool", "transfer", "upstream", "views", "web",
+	} {
 		inspect(t, dir, func(n ast.Node) {
 			if call, ok := n.(*ast.CallExpr); ok {
 				if message := logMessage(call); message != "" {
@@ -127,7 +129,7 @@ func logMessages(t *testing.T) []string {
 }
 
 // logPlaces says which argument is the message, by method: slog's, and those that count repetitions.
-var logPlaces = map[string]int{"Debug": 0, "Info": 0, "Warn": 0, "Error": 0, "warn": 3, "report": 2, "caution": 2, "refused": 1}
+var logPlaces = map[string]int{"Debug": 0, "Info": 0, "Warn": 0, "Error": 0, "warn": 3, "report": 2, "caution": 2, "refused": 1, "failed": 0}
 
 func logMessage(call *ast.CallExpr) string {
 	method, ok := call.Fun.(*ast.SelectorExpr)
@@ -146,6 +148,15 @@ func TestEveryLogMessageIsDocumented(t *testing.T) {
 	for _, message := range logMessages(t) {
 		if !strings.Contains(table, "`"+message+"`") {
 			t.Errorf("docs/monitoring.md has no log message %q", message)
+		}
+	}
+	literals := make(map[string]bool)
+	inspect(t, "", func(n ast.Node) { literals[literal(n)] = true })
+	for _, row := range regexp.MustCompile(`(?m)^\| (?:DEBUG|INFO|WARN|ERROR)(.*?) \|`).FindAllStringSubmatch(table, -1) {
+		for _, message := range tokens(row[1]) {
+			if !literals[message] {
+				t.Errorf("docs/monitoring.md has the log message %q, which the code does not have", message)
+			}
 		}
 	}
 }

@@ -23,7 +23,7 @@ var chinese = map[string]string{
 	"idle": "空闲", "sending": "正在发送", "not working, nothing is sent until the next probe": "不可用，下次试探前不发送", "being probed": "试探中", "stopped": "已停止",
 	"gateway not running": "网关未运行", "not configured": "未配置",
 
-	"Upstreams": "上游存档", "associations": "关联",
+	"Upstreams": "上游归档", "associations": "关联",
 	"ready": "就绪", "at work": "工作中", "paused by the calendar": "按日程暂停", "not working, asked again after the next probe": "不可用，下次试探后再询问",
 
 	"Metadata rows": "元数据行", "database": "数据库", "kind": "类型", "behind": "待发布", "lacking something": "缺少内容",
@@ -32,7 +32,7 @@ var chinese = map[string]string{
 	"configuration not taken; the one before stays in force": "新配置未被采用，原配置继续生效",
 	"changed, and in force after a restart":                  "已更改，重启后生效",
 
-	"Drop folders": "投放文件夹", "drop folder": "投放文件夹", "watching": "监视中", "trouble": "有问题", "taken": "已收取", "moved aside": "已移出", "of these still there": "移出后尚存",
+	"Drop folders": "投放目录", "drop folder": "投放目录", "watching": "监视中", "trouble": "有问题", "taken": "已收取", "moved aside": "已移出", "of these still there": "移出后尚存",
 
 	"Certificates": "证书", "use": "用途", "expires": "到期", "certificate": "证书", "clock": "时钟",
 

@@ -6,7 +6,7 @@ var auditWords = map[string]string{
 
 	"DICOM, in":             "DICOM，入",
 	"DICOM, out":            "DICOM，出",
-	"drop folders":          "投放文件夹",
+	"drop folders":          "投放目录",
 	"HTTP, `public.listen`": "HTTP，`public.listen`",
 	"HTTP, `http.listen`":   "HTTP，`http.listen`",
 	"HTTP, out":             "HTTP，出",
@@ -29,8 +29,8 @@ var auditWords = map[string]string{
 	"instances were delivered, or are parked; by destination and study":                       "投递了实例，或已搁置，按目的地和检查汇总",
 	"a destination was asked for storage commitment (N-ACTION); how it answered":              "向目的地请求了存储承诺（N-ACTION）；其应答",
 	"a destination has reported on storage commitment (N-EVENT-REPORT); whether it was taken": "目的地报告了存储承诺的结果（N-EVENT-REPORT）；是否接受",
-	"an upstream was asked by C-FIND: keys, answers":                                          "用 C-FIND 询问了上游存档：查询键、应答数",
-	"an upstream was asked by C-MOVE to send a series, or instances of it":                    "用 C-MOVE 请上游存档发送一个序列，或其中的实例",
+	"an upstream was asked by C-FIND: keys, answers":                                          "用 C-FIND 询问了上游归档：查询键、应答数",
+	"an upstream was asked by C-MOVE to send a series, or instances of it":                    "用 C-MOVE 请上游归档发送一个序列，或其中的实例",
 	"`dcmgate restore --to` has sent a study to a peer":                                       "`dcmgate restore --to` 向对端发送了一个检查",
 
 	"DICOM files were taken; by folder and study":               "收取了 DICOM 文件，按目录和检查汇总",

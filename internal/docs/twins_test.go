@@ -33,13 +33,13 @@ var (
 	remark     = regexp.MustCompile(`(^|\s+)#.*$`)
 )
 
-// sections reads a page of docs (dir is empty) or docs/zh. What heading numbers a link's heading in its page.
-func sections(text, name, dir string, heading func(file, anchor string) string) []section {
+// sections reads a page of docs (dir is empty) or docs/zh. place says where in its page the heading of a link is.
+func sections(text, name, dir string, place func(file, anchor string) string) []section {
 	all := []section{{heading: name}}
 	var words strings.Builder // of the section, without its code
 	end := func() {
 		s := &all[len(all)-1]
-		s.tokens = unique(append(tokens(words.String()), leads(words.String(), path.Join(dir, name), heading)...))
+		s.tokens = unique(append(tokens(words.String()), leads(words.String(), path.Join(dir, name), place)...))
 		words.Reset()
 	}
 	fenced, table, blank := false, false, true
@@ -92,7 +92,7 @@ func tokens(text string) []string {
 }
 
 // leads tells where the links of a page lead, which is one of docs's or of docs/zh's.
-func leads(text, from string, heading func(file, anchor string) string) []string {
+func leads(text, from string, place func(file, anchor string) string) []string {
 	var found []string
 	for _, m := range anyLink.FindAllStringSubmatch(text, -1) {
 		file, anchor, _ := strings.Cut(m[1], "#")
@@ -107,7 +107,7 @@ func leads(text, from string, heading func(file, anchor string) string) []string
 		}
 		to := "link to " + strings.TrimPrefix(file, "zh/")
 		if anchor != "" {
-			to += heading(file, anchor)
+			to += place(file, anchor)
 		}
 		found = append(found, to)
 	}
@@ -185,18 +185,23 @@ func TestChinesePagesAreComplete(t *testing.T) {
 		t.Fatalf("%d pages, %v", len(files), err)
 	}
 	// Headings have other words in the other language: they are the same if they are as far down.
-	heading := func(file, to string) string {
-		for i, s := range sections(page(t, file), file, "", func(string, string) string { return "" }) {
-			if anchor(s.heading) == to {
-				return fmt.Sprintf(", heading %d", i)
+	places := make(map[string]map[string]int) // of the headings, by file
+	place := func(file, to string) string {
+		if places[file] == nil {
+			places[file] = make(map[string]int)
+			for i, s := range sections(page(t, file), file, "", func(string, string) string { return "" }) {
+				places[file][anchor(s.heading)] = i
 			}
+		}
+		if i := places[file][to]; i > 0 {
+			return fmt.Sprintf(", heading %d", i)
 		}
 		return "#" + to
 	}
 	for _, f := range files {
 		name := filepath.Base(f)
 		chinese := page(t, "zh/"+name)
-		for _, d := range differences(sections(page(t, name), name, "", heading), sections(chinese, name, "zh", heading)) {
+		for _, d := range differences(sections(page(t, name), name, "", place), sections(chinese, name, "zh", place)) {
 			t.Errorf("docs/%s and docs/zh/%s: %s", name, name, d)
 		}
 		for _, m := range anyLink.FindAllStringSubmatch(chinese, -1) {
@@ -213,14 +218,14 @@ func TestDifferencesOfPagesAreFound(t *testing.T) {
 		"```yaml\n# a remark\na: 1\n```\n\n| key | means |\n| --- | --- |\n| `a` | one, `x` |\n| A700 refused | two |\n"
 	const chinese = "# 空间\n\n- [磁盘](#磁盘)\n\n## 磁盘\n\n看 `status`，见[那里](../other.md)。\n\n    dcmgate queue drop -d 目的地   # 放弃\n\n" +
 		"```yaml\na: 1   # 说明\n```\n\n| 键 | 含义 |\n| --- | --- |\n| `a` | 一，`x` |\n| A700 拒绝 | 二 |\n"
-	heading := func(file, to string) string {
+	place := func(file, to string) string {
 		if to == "disk" || to == "磁盘" {
 			return " 2"
 		}
 		return " " + to
 	}
 	compare := func(other string) []string {
-		return differences(sections(english, "room.md", "", heading), sections(other, "room.md", "zh", heading))
+		return differences(sections(english, "room.md", "", place), sections(other, "room.md", "zh", place))
 	}
 	if found := compare(chinese); found != nil {
 		t.Errorf("of the same pages: %q", found)

@@ -102,6 +102,10 @@ func incidentStatus(n *incidents, s *spool.Spool, status *Status) []Incident {
 		list = append(list, Incident{Kind: IncidentClock, Count: 1, What: fmt.Sprintf(
 			"the machine's clock jumped ahead by %v; nothing is removed by its age for a day; if the clock is wrong, set it right, which needs no restart", by.Round(time.Second))})
 	}
+	if err := s.IndexDamage(); err != nil {
+		list = append(list, Incident{Kind: IncidentDamage, Subject: "index", Count: 1, What: fmt.Sprintf(
+			"%v; nothing is lost, the instances are in the segments, but the gateway will not start again so: see to the disk (the kernel's log), then stop the gateway and run dcmgate verify --rebuild", err)})
+	}
 	if d := status.Activity.Damaged; d > 0 {
 		list = append(list, Incident{Kind: IncidentDamage, Count: d, What: "stored instances were found to be damaged since the start; run dcmgate verify, which names them, and have them sent again"})
 	}

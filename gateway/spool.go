@@ -78,10 +78,11 @@ func servingOptions(cfg Config, log *slog.Logger, registry prometheus.Registerer
 type RebuildReport struct {
 	Instances    int64         `json:"instances"`
 	Jobs         int64         `json:"jobs"`
-	OutcomesKept int64         `json:"outcomes_kept"` // of jobs, taken over from the old index
-	CustodyKept  int64         `json:"custody_kept"`  // records of evicted instances, likewise
-	Missing      int64         `json:"missing"`       // in the old index, not among the stored instances
-	OldIndexRead bool          `json:"old_index_read"`
+	OutcomesKept int64         `json:"outcomes_kept"`  // of jobs, taken over from the old index
+	CustodyKept  int64         `json:"custody_kept"`   // records of evicted instances, likewise
+	Missing      int64         `json:"missing"`        // in the old index, not among the stored instances
+	OldIndexRead bool          `json:"old_index_read"` // all of it
+	OldDamages   int           `json:"old_damages"`    // parts of the old index that are damaged; the others were taken over
 	Unreadable   int           `json:"unreadable"`
 	Damaged      int           `json:"damaged"`
 	Duration     time.Duration `json:"duration"` // nanoseconds
@@ -100,7 +101,7 @@ func Rebuild(ctx context.Context, cfg Config, progress func(done, total int64)) 
 		err = dataDirError(cfg.DataDir, err)
 	}
 	return RebuildReport{
-		Instances: r.Instances, Jobs: r.Jobs, OutcomesKept: r.OutcomesKept, OldIndexRead: r.OldIndexRead, CustodyKept: r.CustodyKept, Missing: r.Missing,
+		Instances: r.Instances, Jobs: r.Jobs, OutcomesKept: r.OutcomesKept, OldIndexRead: r.OldIndexRead, OldDamages: r.OldDamages, CustodyKept: r.CustodyKept, Missing: r.Missing,
 		Unreadable: r.Unreadable, Damaged: r.Damaged, Duration: r.Duration,
 	}, err
 }

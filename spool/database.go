@@ -38,8 +38,11 @@ func indexOptions(dir string, log badger.Logger) badger.Options {
 	return o
 }
 
-// openIndex opens an index, if there is room for what that writes.
+// openIndex opens an index, if all of it can be read and there is room for what opening writes. Badger would not tell.
 func openIndex(room *indexRoom, log *slog.Logger) (*badger.DB, error) {
+	if err := checkIndex(room.dir); err != nil {
+		return nil, err
+	}
 	if err := room.forOpen(); err != nil {
 		return nil, fmt.Errorf("open the index: %w", err)
 	}

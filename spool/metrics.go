@@ -88,6 +88,7 @@ func (m *instruments) gauges(s *Spool) []prometheus.Collector {
 		gauge("dcmgate_spool_pressure", "Back-pressure: 0 none, 1 slow, 2 reject, 3 full.", func() float64 { return float64(s.Pressure()) }),
 		gauge("dcmgate_spool_oldest_timestamp_seconds", "When the oldest stored instance was received, Unix time; 0 if there is none.", func() float64 { return unixSeconds(s.oldest()) }),
 		gauge("dcmgate_clock_ahead_seconds", "By how much the machine's clock jumped ahead, while nothing is evicted by age for that; 0 otherwise.", func() float64 { return s.ClockAhead().Seconds() }),
+		gauge("dcmgate_index_damages", "Parts of the index that were damaged when it was last read through: daily, and by verify.", s.indexDamages),
 		gauge("dcmgate_spool_healthy", "1 while durable writes succeed.", func() float64 { return float64(boolByte(s.Health() == nil)) }),
 	}
 }

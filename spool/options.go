@@ -64,9 +64,11 @@ type Options struct {
 	Registerer prometheus.Registerer // nil registers nothing
 	Now        func() time.Time      // time.Now
 
-	window     int                  // windowSize
-	probeEvery time.Duration        // probeEvery
-	passed     func() time.Duration // see walltime.New; by Now if that is given
+	window     int           // windowSize
+	probeEvery time.Duration // probeEvery
+
+	readThroughEvery time.Duration        // readThroughEvery
+	passed           func() time.Duration // see walltime.New; by Now if that is given
 }
 
 func (o Options) withDefaults() Options {
@@ -96,6 +98,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.probeEvery == 0 {
 		o.probeEvery = probeEvery
+	}
+	if o.readThroughEvery == 0 {
+		o.readThroughEvery = readThroughEvery
 	}
 	if o.MaxPending == 0 {
 		o.MaxPending = 8192

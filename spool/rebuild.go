@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
+	"dcmgate/spool/indexfile"
 	"dcmgate/spool/segment"
 
 	"github.com/dgraph-io/badger/v4"
@@ -17,7 +19,8 @@ import (
 type RebuildReport struct {
 	Instances    int64 // found whole in the segments
 	Jobs         int64 // of these, as decided when they were stored
-	OldIndexRead bool  // outcomes and custody records were taken over from the old index
+	OldIndexRead bool  // all of the old index, so that outcomes and custody records were taken over
+	OldDamages   int   // parts of the old index that are damaged; what the others say was taken over
 	OutcomesKept int64 // jobs whose later state was taken over
 	CustodyKept  int64 // records of evicted instances taken over
 	Missing      int64 // instances that the old index has and the segments do not
@@ -65,6 +68,9 @@ func (r *rebuild) run() error {
 	}
 	if cerr := s.closeParts(); err == nil {
 		err = cerr
+	}
+	if rerr := os.RemoveAll(filepath.Join(s.dir, salvageDir)); err == nil {
+		err = rerr
 	}
 	if err != nil {
 		return err
@@ -139,14 +145,11 @@ func (r *rebuild) mergeOld() error {
 	for _, q := range r.s.allQueues() {
 		r.report.Jobs += q.jobCounts().Pending + q.jobCounts().Delivered
 	}
-	path := filepath.Join(r.s.dir, indexDir)
-	if _, err := os.Stat(path); err != nil {
+	if !exists(filepath.Join(r.s.dir, indexDir)) {
 		return r.restartChanges(0)
 	}
-	room := newIndexRoom(path, r.s.reserve)
-	old, err := openIndex(room, r.s.log)
-	var full *noRoomError
-	if errors.As(err, &full) { // it can be read once there is room
+	old, room, err := r.openOld()
+	if errors.Is(err, syscall.ENOSPC) { // it can be read once there is room
 		return err
 	}
 	if err != nil {
@@ -172,8 +175,25 @@ func (r *rebuild) mergeOld() error {
 	if err != nil {
 		r.s.log.Warn("the old index cannot be read through: some outcomes of jobs are not known", "error", err)
 	}
-	r.report.OldIndexRead = err == nil
+	r.report.OldIndexRead = err == nil && r.report.OldDamages == 0
 	return r.restartChanges(ledger.totals.sequence)
+}
+
+// openOld opens the old index; of one that is damaged a copy without what is damaged.
+func (r *rebuild) openOld() (*badger.DB, *indexRoom, error) {
+	path, copied := filepath.Join(r.s.dir, indexDir), filepath.Join(r.s.dir, salvageDir)
+	report, err := indexfile.Check(path)
+	if err == nil && report.Count > 0 {
+		r.report.OldDamages = report.Count
+		_, err = indexfile.Salvage(path, copied)
+		path = copied
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	room := newIndexRoom(path, r.s.reserve)
+	old, err := openIndex(room, r.s.log)
+	return old, room, err
 }
 
 // keepHold takes over what evictions wait for, before any job does.
@@ -394,6 +414,9 @@ func (s *Spool) swapIndex() error {
 // recoverIndexSwap finishes or undoes a swap that a crash interrupted. A new index is complete if the old one was moved
 // away for it, and worthless otherwise.
 func (s *Spool) recoverIndexSwap() error {
+	if err := os.RemoveAll(filepath.Join(s.dir, salvageDir)); err != nil {
+		return err
+	}
 	index, old, fresh := filepath.Join(s.dir, indexDir), filepath.Join(s.dir, oldIndexDir), filepath.Join(s.dir, newIndexDir)
 	if exists(index) {
 		return errors.Join(os.RemoveAll(old), os.RemoveAll(fresh))

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dcmgate/internal/walltime"
+	"dcmgate/spool/indexfile"
 	"dcmgate/spool/segment"
 
 	"github.com/dgraph-io/badger/v4"
@@ -20,8 +21,9 @@ import (
 const (
 	segmentsDir = "segments"
 	indexDir    = "index"
-	oldIndexDir = "index.old" // while a rebuild has not succeeded
-	newIndexDir = "index.new" // while it is under way
+	oldIndexDir = "index.old"     // while a rebuild has not succeeded
+	newIndexDir = "index.new"     // while it is under way
+	salvageDir  = "index.salvage" // while it reads an old one that is damaged
 	reserveName = "reserve"
 )
 
@@ -46,6 +48,7 @@ type Spool struct {
 	room      *indexRoom
 	metrics   *instruments
 	recovery  Recovery
+	damages   atomic.Pointer[indexfile.Report] // what the last look at the open index has found; nil before the first
 
 	queuesMu sync.RWMutex
 	queues   map[string]*queue
@@ -223,6 +226,7 @@ func (s *Spool) start() {
 	s.tasks.Go(s.runEvictor)
 	s.tasks.Go(s.probeSegments)
 	s.tasks.Go(s.hastenLate)
+	s.tasks.Go(s.watchIndex)
 	if s.o.PrepareRate > 0 {
 		s.tasks.Go(s.prepareSegments)
 	}

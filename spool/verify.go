@@ -37,7 +37,8 @@ func (r *Report) problem(in *Instance, format string, args ...any) {
 	}
 }
 
-// Verify reads every stored instance back, compares it with its digest, and checks that index and segments agree. It may
+// Verify reads every stored instance back, compares it with its digest, reads the index through, and checks that
+// index and segments agree. It may
 // run while the spool works; what is stored or evicted meanwhile is left out. Instances that are damaged are marked
 // (FlagDamaged), which is all that Verify changes: a copy that comes is stored in their place from then on. The error is
 // of Verify itself; what is wrong with the spool is in the Report.
@@ -46,6 +47,9 @@ func (s *Spool) Verify(ctx context.Context, progress func(done, total int64)) (R
 	var r Report
 	if err := s.Flush(ctx); err != nil {
 		return r, err
+	}
+	for _, d := range s.readThrough().Damages {
+		r.problem(&Instance{}, "the index is damaged: %v", d)
 	}
 	err := s.verifyCounts(ctx, &r)
 	if err == nil {

@@ -49,7 +49,7 @@ func runVerify(cmd *cobra.Command, op gateway.Operator, asJSON bool) error {
 		printVerify(out, report)
 	}
 	if err == nil && report.ProblemCount > 0 {
-		return fmt.Errorf("verification found %s; the instances named are damaged on disk, ask their senders for them again", count(report.ProblemCount, "problem"))
+		return fmt.Errorf("verification found %s; ask the senders of the instances named to send them again; if it is the index, stop the gateway and run dcmgate verify --rebuild", count(report.ProblemCount, "problem"))
 	}
 	return err
 }
@@ -58,7 +58,10 @@ func printVerify(out io.Writer, r gateway.VerifyReport) {
 	fmt.Fprintf(out, "%s, %s read back in %v (%s), %s\n", count(r.Instances, "instance"), bytesText(r.Bytes),
 		r.Duration.Round(time.Millisecond), rateText(r.Bytes, r.Duration), count(r.ProblemCount, "problem"))
 	for _, p := range r.Problems {
-		fmt.Fprintf(out, "%s %s: %s\n", p.ID, p.Instance, p.What)
+		if p.Instance != "" {
+			fmt.Fprintf(out, "%s %s: ", p.ID, p.Instance)
+		}
+		fmt.Fprintln(out, p.What)
 	}
 }
 
@@ -81,8 +84,19 @@ func runRebuild(cmd *cobra.Command, at *where, asJSON bool) error {
 	if asJSON {
 		return json.NewEncoder(cmd.OutOrStdout()).Encode(report)
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "index rebuilt in %v: %s, %s (%d outcomes taken over), %d missing, %d unreadable, %d damaged\n",
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "index rebuilt in %v: %s, %s (%d outcomes taken over), %d missing, %d unreadable, %d damaged\n%s",
 		report.Duration.Round(time.Millisecond), count(report.Instances, "instance"), count(report.Jobs, "job"),
-		report.OutcomesKept, report.Missing, report.Unreadable, report.Damaged)
+		report.OutcomesKept, report.Missing, report.Unreadable, report.Damaged, oldIndexText(&report))
 	return err
+}
+
+// oldIndexText says what of the old index is not in the new one.
+func oldIndexText(r *gateway.RebuildReport) string {
+	switch {
+	case r.OldIndexRead:
+		return ""
+	case r.OldDamages > 0 && r.OutcomesKept+r.CustodyKept > 0:
+		return count(int64(r.OldDamages), "part") + " of the old index could not be read: what only they knew to be delivered is delivered again, once more\n"
+	}
+	return "the old index could not be read: everything stored is delivered again, once more\n"
 }

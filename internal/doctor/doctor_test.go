@@ -264,7 +264,7 @@ func TestTheMachine(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left %v, %v", left, err)
 	}
-	foreign := filepath.Join(dir, "index", "MANIFEST")
+	foreign := filepath.Join(dir, "index", "000001.vlog")
 	if err := os.MkdirAll(filepath.Dir(foreign), 0o700); err != nil {
 		t.Fatal(err)
 	}

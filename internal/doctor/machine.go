@@ -19,6 +19,7 @@ import (
 
 	"dcmgate/gateway"
 	"dcmgate/internal/machine"
+	"dcmgate/spool"
 )
 
 // askGateway asks the gateway that runs on the data folder, if one does.
@@ -108,6 +109,11 @@ func (x *examiner) dataFolder(e *Examined) {
 		e.ok("disk", "%s: %s, %s of %s free", dir, disk.Name, gigabytes(disk.Free), gigabytes(disk.Total))
 	}
 	doubt(e, &disk)
+	if x.status == nil { // else the gateway has read it when it started, and reads it daily
+		if err := spool.CheckIndex(dir); err != nil {
+			e.problem("disk", err.Error(), "")
+		}
+	}
 	x.owners(e, dir, info)
 	x.sync(e, dir)
 }

@@ -52,6 +52,7 @@ var alertCases = []alertCase{
 		[]string{`dcmgate_commit_seconds_bucket{le="1"} 0+100x30`, `dcmgate_commit_seconds_bucket{le="5"} 0+100x30`, `dcmgate_commit_seconds_bucket{le="+Inf"} 0+100x30`}, false},
 	{"DcmgateIndexBehind", []string{`dcmgate_spool_unindexed 5000x5`}, "1m", "0m", []string{`dcmgate_spool_unindexed 4000x5`}, false},
 	{"DcmgateInstancesDamaged", []string{`dcmgate_instances_damaged_total 0 1x30`}, "30m", "", []string{`dcmgate_instances_damaged_total 3x30`}, false},
+	{"DcmgateIndexDamaged", []string{`dcmgate_index_damages 1x5`}, "1m", "", []string{`dcmgate_index_damages 0x5`}, false},
 	{"DcmgateAssociationsRejected",
 		[]string{`dcmgate_association_requests_total{direction="in",outcome="rejected-permanent"} 0+3x20`}, "15m", "5m",
 		[]string{`dcmgate_association_requests_total{direction="in",outcome="rejected-permanent"} 0+1x20`, `dcmgate_association_requests_total{direction="in",outcome="accepted"} 0+100x20`}, false},

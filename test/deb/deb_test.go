@@ -23,6 +23,26 @@ func run(t *testing.T, program string, args ...string) string {
 	return p.Output()
 }
 
+// A commit without a tag is newer than the one before it, whatever their hashes are, and older than a release.
+func TestVersion(t *testing.T) {
+	dpkg := peertest.Require(t, "dpkg")
+	before := "0~git20261127.ffffff0" // as it was before the time of day was in it
+	for _, row := range []struct{ epoch, version, want string }{
+		{"1795767089", "ffffff0", "0~git20261127081129.ffffff0"},
+		{"1795767090", "0a00000-dirty", "0~git20261127081130.0a00000+dirty"},
+		{"1795767091", "unknown", "0~git20261127081131.unknown"},
+		{"0", "1.2.3", "1.2.3"},
+		{"0", "v1.2.3-4-gabcdef0", "1.2.3+4+gabcdef0"},
+	} {
+		got := strings.TrimSpace(run(t, "env", "SOURCE_DATE_EPOCH="+row.epoch, "../../scripts/deb-version", row.version))
+		if got != row.want {
+			t.Errorf("%s: %s, want %s", row.version, got, row.want)
+		}
+		run(t, dpkg, "--compare-versions", before, "lt", got)
+		before = got
+	}
+}
+
 func TestPackage(t *testing.T) {
 	dpkg := peertest.Require(t, "dpkg-deb")
 	dir := t.TempDir()

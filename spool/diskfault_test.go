@@ -1,9 +1,11 @@
 package spool
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,6 +17,7 @@ import (
 
 	"dcmgate/internal/faultdisk"
 	"dcmgate/internal/synth"
+	"dcmgate/spool/segment"
 )
 
 // TestEveryCallOfTheDiskFails stores, delivers and evicts from several goroutines on a disk whose calls fail: of those that
@@ -271,5 +274,60 @@ func (r *faultyRun) openFailing(op faultdisk.Op) {
 	}
 	if err != nil {
 		r.Errorf("open while %s fails: %v", op, err)
+	}
+}
+
+// TestSettingAsideFails opens a spool with a torn record on a disk that takes everything but its copy. The log says so, nothing
+// acknowledged is lost, and instances are taken as ever.
+func TestSettingAsideFails(t *testing.T) {
+	disk := faultdisk.MountApart(t)
+	for _, errno := range faultdisk.Errnos {
+		t.Run(errno.Error(), func(t *testing.T) {
+			r := newFaultyRun(t, disk, errno)
+			r.load()
+			r.tear()
+			var log bytes.Buffer
+			r.o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			r.disk.Fail(t, faultdisk.Rule{Errno: errno, Path: filepath.Join(filepath.Base(r.segments), segment.QuarantineDir)})
+			r.s = openSpool(t, r.dir, r.o)
+			if n := r.disk.Heal(t); n == 0 {
+				t.Error("nothing was set aside")
+			}
+			if got := r.s.Recovery(); got.Torn != 1 || got.Damaged != 0 || len(got.Quarantined) != 0 {
+				t.Errorf("%+v", got)
+			}
+			for id := range r.held {
+				r.same(id)
+			}
+			if !r.sendOne() {
+				t.Error("nothing can be stored")
+			}
+			verifyClean(t, r.s)
+			if err := r.s.Close(); err != nil { // with everybody who logs
+				t.Error(err)
+			}
+			if told := log.String(); !strings.Contains(told, "torn record could not be set aside") || !strings.Contains(told, segment.QuarantineDir) || !strings.Contains(told, errno.Error()) {
+				t.Errorf("the log says %s", told)
+			}
+		})
+	}
+}
+
+// tear closes the spool as if it had been killed while it received: the last record has a header and no trailer, and the index
+// does not know it.
+func (r *faultyRun) tear() {
+	r.Helper()
+	index, before := filepath.Join(r.dir, indexDir), filepath.Join(r.dir, "before")
+	err := errors.Join(r.s.Close(), os.CopyFS(before, os.DirFS(index)))
+	r.s = openSpool(r, r.dir, r.o)
+	l := mustSend(r, r.s, synth.NewTemplate(20_000, 1).Object(99, 0, 0)).Instance.location
+	err = errors.Join(err, r.s.Close(), os.RemoveAll(index), os.Rename(before, index))
+	f, e := os.OpenFile(filepath.Join(r.segments, fmt.Sprintf("%08x.seg", uint32(l.Segment))), os.O_WRONLY, 0)
+	if e != nil {
+		r.Fatal(e)
+	}
+	_, e = f.WriteAt(make([]byte, 4096), l.Offset+l.Length-4096)
+	if err = errors.Join(err, e, f.Close()); err != nil {
+		r.Fatal(err)
 	}
 }

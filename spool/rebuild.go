@@ -117,6 +117,7 @@ func (r *rebuild) scan() error {
 	if err != nil {
 		return err
 	}
+	r.s.tellLate(report.Late)
 	r.report.Damaged = len(report.Damaged)
 	return r.s.flush()
 }

@@ -67,7 +67,7 @@ type Spool struct {
 type Recovery struct {
 	Replayed      int           // records that had been acknowledged but not indexed
 	ReplayedBytes int64         // of these
-	Torn          int           // records that were being written, never acknowledged, now in quarantine
+	Torn          int           // records that were being written, never acknowledged
 	Damaged       int           // ranges that hold no whole record, left in place
 	Unreadable    int           // whole records whose metadata cannot be understood, left in place
 	Quarantined   []string      // files made for the torn ones
@@ -238,10 +238,20 @@ func (s *Spool) replay() error {
 	if err != nil {
 		return err
 	}
-	s.recovery.Torn, s.recovery.Damaged, s.recovery.Quarantined = len(report.Torn), len(report.Damaged), report.Quarantined
+	s.recovery.Torn, s.recovery.Damaged = len(report.Torn), len(report.Damaged)
 	for _, r := range report.Torn {
-		s.log.Warn("torn record set aside", "segment", r.Segment, "offset", r.Offset, "bytes", r.Length)
+		log := s.log.With("segment", r.Segment, "offset", r.Offset, "bytes", r.Length)
+		switch {
+		case r.NotCopied != nil:
+			log.Warn("torn record could not be set aside", "error", r.NotCopied)
+		case r.File == "":
+			log.Warn("torn record without a header; nothing is set aside")
+		default:
+			log.Warn("torn record set aside", "file", filepath.Join(s.dir, segmentsDir, segment.QuarantineDir, r.File))
+			s.recovery.Quarantined = append(s.recovery.Quarantined, r.File)
+		}
 	}
+	s.tellLate(report.Late)
 	for _, r := range report.Damaged {
 		s.log.Error("damaged range in a segment", "segment", r.Segment, "offset", r.Offset, "bytes", r.Length, "reason", r.Reason)
 	}
@@ -249,6 +259,13 @@ func (s *Spool) replay() error {
 		return err
 	}
 	return s.flush()
+}
+
+// tellLate logs what the kernel told of writes of a process before, whose errors nobody had got so far.
+func (s *Spool) tellLate(errs []error) {
+	for _, err := range errs {
+		s.log.Warn("the disk told late of a write that had failed; what it holds was read again", "error", err)
+	}
 }
 
 // forgetMissing drops the accounts of segments that are no more: recycled just before a crash. One that instances should

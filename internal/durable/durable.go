@@ -2,8 +2,10 @@
 package durable
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 )
@@ -12,16 +14,24 @@ import (
 // synced.
 var ErrInPlace = errors.New("the new content is in place, but not durable")
 
+// Beside is what the name of a file ends with that [WriteFile] or [WriteFrom] has not finished: it is beside the file that it would become.
+const Beside = ".new"
+
 // WriteFile replaces a file, which has the old content or the new one, whole, at every moment and after a loss of power. What
 // is half written is beside it as PATH.new, and overwritten the next time: one writer at a time. An error of ErrInPlace comes
 // after the replacement, any other before it.
 func WriteFile(path string, data []byte, mode os.FileMode) error {
-	beside := path + ".new"
+	return WriteFrom(path, bytes.NewReader(data), mode)
+}
+
+// WriteFrom is WriteFile for content that is not in memory.
+func WriteFrom(path string, content io.Reader, mode os.FileMode) error {
+	beside := path + Beside
 	f, err := os.OpenFile(beside, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	_, err = io.Copy(f, content)
 	if err == nil {
 		err = f.Sync()
 	}

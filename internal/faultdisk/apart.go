@@ -28,7 +28,8 @@ type Rule struct {
 
 // Apart is a disk that a process of its own serves, so that files of it may be mapped into memory by the test's, as SQLite does.
 type Apart struct {
-	Dir string // where it is mounted
+	Dir   string // where it is mounted
+	Below string // where its files are: who looks there does not ask the disk
 
 	server *exec.Cmd
 	orders *json.Encoder
@@ -46,9 +47,8 @@ func MountApart(t testing.TB) *Apart {
 	if err != nil {
 		t.Fatal(err)
 	}
-	below := filepath.Join(top, "below")
-	d := &Apart{Dir: filepath.Join(top, "disk")}
-	for _, dir := range []string{below, d.Dir} {
+	d := &Apart{Dir: filepath.Join(top, "disk"), Below: filepath.Join(top, "below")}
+	for _, dir := range []string{d.Below, d.Dir} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -58,7 +58,7 @@ func MountApart(t testing.TB) *Apart {
 		t.Fatal(err)
 	}
 	d.server = exec.Command(program)
-	d.server.Env = append(os.Environ(), serveBelow+"="+below, serveAt+"="+d.Dir,
+	d.server.Env = append(os.Environ(), serveBelow+"="+d.Below, serveAt+"="+d.Dir,
 		"GORACE=atexit_sleep_ms=0") // the race detector's, of a second otherwise
 	d.server.Stderr = os.Stderr
 	in, err := d.server.StdinPipe()

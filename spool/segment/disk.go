@@ -29,12 +29,15 @@ type entry struct {
 
 // quarantine is the place for what was being written when the process died.
 type quarantine interface {
-	count() (int, error)
+	// tidy removes what could not be finished, and counts the files that are left.
+	tidy() (int, error)
+	// put makes a file durable, whole or not at all. If it has that name already it is replaced.
 	put(name string, content io.Reader) error
 }
 
 // file has the calls on which durability rests.
 type file interface {
+	renamed(to string) // errors name it so from now on
 	io.ReaderAt
 	io.WriterAt
 	io.Closer
@@ -44,7 +47,7 @@ type file interface {
 	punch(off, n int64) error          // gives blocks back, keeping the size
 	truncate(size int64) error         // sets the size
 	flush(off, n int64)                // advice: begin to write back
-	drop(off, n int64)                 // advice: forget cached pages, so that what is read next comes from the disk
+	drop(off, n int64)                 // advice: forget clean pages, so that what is read next comes from the disk; n 0: all that follow
 	nextData(off int64) (int64, error) // next offset with data, io.EOF if there is none
 	stat() (size, allocated int64, err error)
 	reopen() (*os.File, error) // the same file with an offset of its own

@@ -8,14 +8,17 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
+
+	"dcmgate/internal/durable"
 
 	"golang.org/x/sys/unix"
 )
 
-const (
-	lockName      = "lock"
-	quarantineDir = "quarantine"
-)
+const lockName = "lock"
+
+// QuarantineDir is the directory, below that of the segments, for what was being written when the process died.
+const QuarantineDir = "quarantine"
 
 // diskDir is the directory of that name.
 type diskDir string
@@ -76,34 +79,25 @@ func (d diskDir) list() ([]entry, error) {
 	return entries, nil
 }
 
-func (d diskDir) open(name string) (file, error) {
-	return asFile(os.OpenFile(d.path(name), os.O_RDWR, 0))
-}
+func (d diskDir) open(name string) (file, error) { return d.openFile(name, os.O_RDWR) }
 
 func (d diskDir) create(name string) (file, error) {
-	return asFile(os.OpenFile(d.path(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600))
+	return d.openFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL)
 }
 
-func asFile(f *os.File, err error) (file, error) {
+func (d diskDir) openFile(name string, flags int) (file, error) {
+	f, err := os.OpenFile(d.path(name), flags, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	return diskFile{f}, nil
+	return &diskFile{f: f, dir: d}, nil
 }
 
 func (d diskDir) rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
 
 func (d diskDir) remove(name string) error { return os.Remove(d.path(name)) }
 
-func (d diskDir) sync() error { return syncDir(string(d)) }
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+func (d diskDir) sync() error { return durable.SyncDir(string(d)) }
 
 func (d diskDir) usage() (free, total int64, err error) {
 	var st unix.Statfs_t
@@ -113,50 +107,78 @@ func (d diskDir) usage() (free, total int64, err error) {
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
 }
 
-func (d diskDir) quarantine() quarantine { return quarantinePath(d.path(quarantineDir)) }
+func (d diskDir) quarantine() quarantine { return quarantinePath(d.path(QuarantineDir)) }
 
 // quarantinePath is the quarantine directory of that path, made when first needed.
 type quarantinePath string
 
-func (q quarantinePath) count() (int, error) {
+func (q quarantinePath) tidy() (n int, err error) {
 	des, err := os.ReadDir(string(q))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}
-	return len(des), err
+	for _, de := range des {
+		if !strings.HasSuffix(de.Name(), durable.Beside) || os.Remove(filepath.Join(string(q), de.Name())) != nil {
+			n++
+		}
+	}
+	return n, err
 }
 
-// put copies content into a new file and makes it durable, since what it was copied from is overwritten next.
 func (q quarantinePath) put(name string, content io.Reader) error {
 	if err := os.MkdirAll(string(q), 0o700); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(string(q), name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
+	if err := durable.SyncDir(filepath.Dir(string(q))); err != nil {
 		return err
 	}
-	_, err = io.Copy(f, content)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return errors.Join(syncDir(string(q)), syncDir(filepath.Dir(string(q))))
+	return durable.WriteFrom(filepath.Join(string(q), name), content, 0o600)
 }
 
 // diskFile is a file of the operating system.
-type diskFile struct{ *os.File }
+type diskFile struct {
+	f    *os.File
+	dir  diskDir
+	name atomic.Pointer[string] // if it is another than when f was opened
+}
 
-func (f diskFile) fd() int { return int(f.Fd()) }
+func (f *diskFile) fd() int { return int(f.f.Fd()) }
 
-// wrap names the call and the file in an error.
-func (f diskFile) wrap(call string, err error) error {
-	if err == nil {
-		return nil
+func (f *diskFile) renamed(to string) { f.name.Store(&to) }
+
+// path is where the file is now.
+func (f *diskFile) path() string {
+	if name := f.name.Load(); name != nil {
+		return f.dir.path(*name)
+	}
+	return f.f.Name()
+}
+
+// wrap names the call and the file in an error. What package os said of the file has the path that it was opened by.
+func (f *diskFile) wrap(call string, err error) error {
+	if err == nil || err == io.EOF {
+		return err
+	}
+	if pe, ok := errors.AsType[*os.PathError](err); ok {
+		err = pe.Err
 	}
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
 		err = errors.Join(errUnsupported, err)
 	}
-	return &os.PathError{Op: call, Path: f.Name(), Err: err}
+	return &os.PathError{Op: call, Path: f.path(), Err: err}
 }
+
+func (f *diskFile) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.f.ReadAt(p, off)
+	return n, f.wrap("read", err)
+}
+
+func (f *diskFile) WriteAt(p []byte, off int64) (int, error) {
+	n, err := f.f.WriteAt(p, off)
+	return n, f.wrap("write", err)
+}
+
+func (f *diskFile) Close() error { return f.f.Close() }
 
 // retried repeats a call that a signal interrupted. Only EINTR: a sync that failed otherwise must not be tried again.
 func retried(call func() error) error {
@@ -167,33 +189,33 @@ func retried(call func() error) error {
 	}
 }
 
-func (f diskFile) datasync() error {
+func (f *diskFile) datasync() error {
 	return f.wrap("fdatasync", retried(func() error { return unix.Fdatasync(f.fd()) }))
 }
 
-func (f diskFile) sync() error { return f.Sync() }
+func (f *diskFile) sync() error { return f.wrap("fsync", f.f.Sync()) }
 
-func (f diskFile) allocate(off, n int64) error {
+func (f *diskFile) allocate(off, n int64) error {
 	return f.wrap("fallocate", retried(func() error { return unix.Fallocate(f.fd(), 0, off, n) }))
 }
 
-func (f diskFile) punch(off, n int64) error {
+func (f *diskFile) punch(off, n int64) error {
 	return f.wrap("punch", retried(func() error {
 		return unix.Fallocate(f.fd(), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, off, n)
 	}))
 }
 
-func (f diskFile) truncate(size int64) error { return f.Truncate(size) }
+func (f *diskFile) truncate(size int64) error { return f.wrap("truncate", f.f.Truncate(size)) }
 
-func (f diskFile) flush(off, n int64) {
+func (f *diskFile) flush(off, n int64) {
 	unix.SyncFileRange(f.fd(), off, n, unix.SYNC_FILE_RANGE_WRITE) // advice: Commit's sync finds what this could not do
 }
 
-func (f diskFile) drop(off, n int64) {
+func (f *diskFile) drop(off, n int64) {
 	unix.Fadvise(f.fd(), off, n, unix.FADV_DONTNEED) // advice
 }
 
-func (f diskFile) nextData(off int64) (int64, error) {
+func (f *diskFile) nextData(off int64) (int64, error) {
 	n, err := unix.Seek(f.fd(), off, unix.SEEK_DATA)
 	if errors.Is(err, unix.ENXIO) {
 		return 0, io.EOF
@@ -201,12 +223,12 @@ func (f diskFile) nextData(off int64) (int64, error) {
 	return n, f.wrap("seek", err)
 }
 
-func (f diskFile) stat() (size, allocated int64, err error) {
+func (f *diskFile) stat() (size, allocated int64, err error) {
 	var st unix.Stat_t
 	err = unix.Fstat(f.fd(), &st)
 	return st.Size, st.Blocks * 512, f.wrap("stat", err)
 }
 
-func (f diskFile) reopen() (*os.File, error) {
+func (f *diskFile) reopen() (*os.File, error) {
 	return os.Open(fmt.Sprintf("/proc/self/fd/%d", f.fd()))
 }

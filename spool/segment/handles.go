@@ -88,6 +88,9 @@ func (h *handles) rename(g *segment, to string) error {
 		return err
 	}
 	g.name = to
+	if g.handle != nil {
+		g.handle.file.renamed(to)
+	}
 	return nil
 }
 

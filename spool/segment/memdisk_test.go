@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
+
+	"dcmgate/internal/durable"
 )
 
 // memDisk is a directory in memory that forgets, when the power is cut, what was not synced: any subset of the blocks
@@ -26,8 +30,12 @@ type memDisk struct {
 
 const sector = 512
 
-// errKilled fails a call that the process did not live to make.
-var errKilled = errors.New("killed")
+var (
+	// errKilled fails a call that the process did not live to make.
+	errKilled = errors.New("killed")
+	// errKept fails a sync that leaves pages to be written; after another error none are left.
+	errKept = errors.New("some pages are still dirty")
+)
 
 // memInode is a file's content: what is on the platter, and what is in the cache above it.
 type memInode struct {
@@ -36,6 +44,10 @@ type memInode struct {
 	dirty  map[int64]bool // sectors written since the last sync
 	hole   map[int64]bool // blocks without data
 	name   string
+}
+
+func newMemInode(name string, data []byte) *memInode {
+	return &memInode{data: data, stable: bytes.Clone(data), dirty: map[int64]bool{}, hole: map[int64]bool{}, name: name}
 }
 
 func newMemDisk() *memDisk {
@@ -101,7 +113,7 @@ func (d *memDisk) create(name string) (file, error) {
 	if err := d.check("create", name, 0); err != nil {
 		return nil, err
 	}
-	n := &memInode{dirty: map[int64]bool{}, hole: map[int64]bool{}, name: name}
+	n := newMemInode(name, nil)
 	d.change(func(m map[string]*memInode) { m[name] = n })
 	return &memFile{d, n}, nil
 }
@@ -168,7 +180,10 @@ func (d *memDisk) usage() (int64, int64, error) {
 
 func (d *memDisk) quarantine() quarantine { return d }
 
-func (d *memDisk) count() (int, error) { return len(d.aside), nil }
+func (d *memDisk) tidy() (int, error) {
+	maps.DeleteFunc(d.aside, func(name string, _ []byte) bool { return strings.HasSuffix(name, durable.Beside) })
+	return len(d.aside), nil
+}
 
 func (d *memDisk) put(name string, content io.Reader) error {
 	b, err := io.ReadAll(content)
@@ -185,9 +200,7 @@ func (d *memDisk) cut(r *rand.Rand, unit int64, keep float64) *memDisk {
 	after := newMemDisk()
 	after.space = d.space
 	for name, n := range d.durable {
-		c := &memInode{dirty: map[int64]bool{}, hole: map[int64]bool{}, name: name}
-		c.data = n.afterCut(r, unit, keep)
-		c.stable = bytes.Clone(c.data)
+		c := newMemInode(name, n.afterCut(r, unit, keep))
 		after.names[name], after.durable[name] = c, c
 	}
 	return after
@@ -268,7 +281,7 @@ func (f *memFile) grow(size int64) {
 func (f *memFile) datasync() error {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
-	if err := f.d.check("datasync", f.n.name, 0); err == errKilled {
+	if err := f.d.check("datasync", f.n.name, 0); err == errKilled || err == errKept {
 		return err
 	} else if err != nil {
 		f.n.dirty = map[int64]bool{} // the pages are clean now, and not on the disk
@@ -290,6 +303,8 @@ func (f *memFile) datasync() error {
 }
 
 func (f *memFile) sync() error { return f.datasync() }
+
+func (f *memFile) renamed(string) {}
 
 func (f *memFile) allocate(off, n int64) error {
 	f.d.mu.Lock()
@@ -338,6 +353,9 @@ func (f *memFile) flush(int64, int64) {}
 func (f *memFile) drop(off, n int64) {
 	f.d.mu.Lock()
 	defer f.d.mu.Unlock()
+	if n == 0 {
+		n = int64(len(f.n.data)) - off
+	}
 	for at := off / sector; at*sector < min(off+n, int64(len(f.n.data)), int64(len(f.n.stable))); at++ {
 		if !f.n.dirty[at] {
 			from, to := at*sector, min((at+1)*sector, int64(len(f.n.data)), int64(len(f.n.stable)))

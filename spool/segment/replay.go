@@ -1,9 +1,12 @@
 package segment
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+
+	"dcmgate/internal/durable"
 )
 
 // Bounds of the quarantine directory. What it holds was never acknowledged; it is for people to look at.
@@ -20,7 +23,8 @@ const (
 // What was being written when the process died is copied to the quarantine directory and overwritten later. What is
 // damaged stays where it is, and its segment takes no further record if there is no telling where its records end.
 //
-// Replay is called once, before Begin. An error of fn ends it and is returned; the store can then only be closed.
+// Replay is called once, before Begin. An error of fn ends it and is returned, and so is a disk that can make nothing durable;
+// the store can then only be closed.
 func (s *Store) Replay(from map[ID]Checkpoint, fn func(Record) error) (Report, error) {
 	if err := s.enter(); err != nil {
 		return Report{}, err
@@ -33,6 +37,13 @@ func (s *Store) Replay(from map[ID]Checkpoint, fn func(Record) error) (Report, e
 		return Report{}, errors.New("segment: replayed already")
 	}
 	report := Report{Ends: map[ID]Checkpoint{}}
+	_, _ = s.disk.quarantine().tidy() // that it cannot is told when there is something to set aside
+	// A process that was killed may have put a segment to use under a name that no sync followed.
+	if late, err := settled(s.disk.sync); err != nil {
+		return report, fmt.Errorf("segments: sync directory: %w", asNoSpace(err))
+	} else if late != nil {
+		report.Late = append(report.Late, late)
+	}
 	for _, g := range list {
 		if err := s.replay(g, from[g.id], &report, fn); err != nil {
 			return report, err
@@ -57,24 +68,52 @@ func (s *Store) replay(g *segment, from Checkpoint, report *Report, fn func(Reco
 		return failed("open", g.id, err)
 	}
 	w := walk{scanner: newScanner(f, g.identity), seg: g, report: report, fn: fn}
-	// A process that was killed may have left a record that no sync followed: whole in the page cache, and lost with
-	// the power after the index took it. If this sync fails, what can be read from the disk still counts, but the
-	// segment takes nothing more.
-	usable := f.datasync() == nil && !g.sealed && !g.foreign
-	if err := w.run(start, g.end); err != nil {
+	synced, err := s.settle(g, f, report)
+	if err == nil {
+		err = w.run(start, g.end)
+	}
+	if err != nil {
 		s.files.release(g)
 		return err
 	}
-	if usable {
-		usable = s.cut(&w, f)
-	} else {
+	usable := false
+	if g.sealed || g.foreign {
 		w.close()
+	} else {
+		usable = s.cut(&w, f, synced)
 	}
 	report.Ends[g.id] = Checkpoint{g.generation, w.end}
 	if !s.adoptLane(g, f, w.end, usable) {
 		s.files.release(g)
 	}
 	return nil
+}
+
+// settle makes sure that what is read from a segment is what the disk holds. A process that was killed may have left a
+// record that no sync followed: whole in the page cache, and lost with the power after the index took it. It may also have
+// left a write to fail later, of which the kernel tells whoever syncs next, and once: then the records still count that can
+// be read from the disk and are whole, but nothing is written to the segment, and settle is false.
+func (s *Store) settle(g *segment, f file, report *Report) (bool, error) {
+	late, err := settled(f.datasync)
+	if err != nil {
+		return false, failed("sync what the process before has written", g.id, err)
+	}
+	if late == nil {
+		return true, nil
+	}
+	f.drop(0, 0)
+	report.Late = append(report.Late, failed("sync", g.id, late))
+	return false, nil
+}
+
+// settled calls sync until nothing is left to write. That it fails at first may be news of an earlier write: the pages of
+// that are clean afterwards, whether they were written or not, and the second call has the rest written. What is in the
+// page cache is then to be forgotten. If the second call fails as well, the disk does.
+func settled(sync func() error) (late, err error) {
+	if late = sync(); late == nil {
+		return nil, nil
+	}
+	return late, sync()
 }
 
 // startOf is where replaying a segment begins.
@@ -112,8 +151,9 @@ func (s *Store) adoptLane(g *segment, f file, end int64, usable bool) bool {
 }
 
 // cut sets aside what was being written when the process died, and reports whether writing can go on behind the last
-// whole record. It cannot where the end cannot be read.
-func (s *Store) cut(w *walk, f file) bool {
+// whole record. It cannot where the end cannot be read, or where nothing may be written: what is torn stays in place then,
+// to be met again.
+func (s *Store) cut(w *walk, f file, writable bool) bool {
 	if w.tail.err != nil {
 		w.close()
 		w.report.Damaged = append(w.report.Damaged, Range{
@@ -121,24 +161,25 @@ func (s *Store) cut(w *walk, f file) bool {
 		})
 		return false
 	}
-	for _, torn := range w.pending {
-		w.report.Torn = append(w.report.Torn, torn.Range)
-		if s.setAside(torn, f, w.end, w.report) != nil {
-			return false
+	for _, d := range w.pending {
+		torn := Torn{Range: d.Range}
+		if d.header {
+			torn.File, torn.NotCopied = s.quarantine(d.Range, f)
 		}
+		w.report.Torn = append(w.report.Torn, torn)
 	}
-	if len(w.pending) == 0 {
-		return true
+	for _, d := range w.pending {
+		writable = writable && takeAway(d.Range, f, w.end) == nil
+	}
+	if len(w.pending) == 0 || !writable {
+		return writable
 	}
 	return f.datasync() == nil
 }
 
-// setAside copies a torn record to the quarantine directory and takes it away, so that it is met only once. Before end,
-// where nothing is written any more, that is a hole; behind it the next records need the blocks.
-func (s *Store) setAside(torn doubt, f file, end int64, report *Report) error {
-	if torn.header {
-		s.quarantine(torn.Range, f, report)
-	}
+// takeAway removes a torn record from its segment, so that it is met only once. Before end, where nothing is written any
+// more, that is a hole; behind it the next records need the blocks.
+func takeAway(torn Range, f file, end int64) error {
 	if torn.Offset < end {
 		err := f.punch(torn.Offset, torn.Length)
 		if errors.Is(err, errUnsupported) {
@@ -150,17 +191,31 @@ func (s *Store) setAside(torn doubt, f file, end int64, report *Report) error {
 	return err
 }
 
-// quarantine copies a range of a segment to a file for people to look at. That it cannot must not keep the gateway from
-// starting: nobody was told that these bytes are safe.
-func (s *Store) quarantine(r Range, f file, report *Report) {
+// quarantine copies a range of a segment to a file for people to look at, and gives its name. That it cannot must not keep
+// the gateway from starting: nobody was told that these bytes are safe. What is met again, since it could not be taken away,
+// has the same name again.
+func (s *Store) quarantine(r Range, f file) (name string, err error) {
 	q := s.disk.quarantine()
-	if n, err := q.count(); err != nil || n >= maxQuarantined {
-		return
+	n, err := q.tidy()
+	switch {
+	case err != nil:
+		return "", err
+	case n >= maxQuarantined:
+		return "", fmt.Errorf("there are %d files in the quarantine folder: look at them and remove them", n)
 	}
-	name := fmt.Sprintf("%08x-%d-%s.torn", uint32(r.Segment), r.Offset, s.o.Now().UTC().Format("20060102T150405.000000000"))
-	if err := q.put(name, io.NewSectionReader(f, r.Offset, min(r.Length, maxQuarantineSize))); err == nil {
-		report.Quarantined = append(report.Quarantined, name)
+	digest := sha256.New()
+	content := io.NewSectionReader(f, r.Offset, min(r.Length, maxQuarantineSize))
+	if _, err := io.Copy(digest, content); err != nil {
+		return "", err
 	}
+	if _, err := content.Seek(0, io.SeekStart); err != nil {
+		return "", err
+	}
+	name = fmt.Sprintf("%08x-%d-%x.torn", uint32(r.Segment), r.Offset, digest.Sum(nil)[:8])
+	if err := q.put(name, content); err != nil && !errors.Is(err, durable.ErrInPlace) {
+		return "", err
+	}
+	return name, nil
 }
 
 // ScanAll reports to fn every whole record of every segment in use, in the order of generations and offsets, so that
@@ -193,8 +248,10 @@ func (s *Store) scan(g *segment, report *Report, fn func(Record) error) error {
 	s.mu.Lock()
 	limit, live := g.end, s.phase == replayed
 	s.mu.Unlock()
-	if !live {
-		f.datasync() // as replay does; a failure is met again there
+	if !live { // as replay does, which cannot be told again of what fails here
+		if _, err := s.settle(g, f, report); err != nil {
+			return err
+		}
 	}
 	w := walk{scanner: newScanner(f, g.identity), seg: g, report: report, fn: fn}
 	if err := w.run(firstRecord, limit); err != nil {
@@ -204,7 +261,7 @@ func (s *Store) scan(g *segment, report *Report, fn func(Record) error) error {
 		w.close()
 	}
 	for _, d := range w.pending {
-		report.Torn = append(report.Torn, d.Range)
+		report.Torn = append(report.Torn, Torn{Range: d.Range})
 	}
 	report.Ends[g.id] = Checkpoint{g.generation, w.end}
 	return nil

@@ -20,7 +20,7 @@ type Options struct {
 	MaxLanes     int              // writers at once; 256
 	PoolBytes    int64            // bytes of dead segments kept to be written again; 2 GiB; negative: none
 	MaxOpenFiles int              // descriptors kept open for reading, beside those in use; 64
-	Now          func() time.Time // names quarantine files and seeds generations; time.Now
+	Now          func() time.Time // seeds generations; time.Now
 }
 
 const (

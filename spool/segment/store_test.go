@@ -410,7 +410,7 @@ func TestDamage(t *testing.T) {
 						wantTorn = 1
 					}
 				}
-				if len(report.Damaged) != wantDamaged || len(report.Torn) != wantTorn || len(report.Quarantined) != wantTorn {
+				if len(report.Damaged) != wantDamaged || len(report.Torn) != wantTorn || len(d.aside) != wantTorn {
 					t.Errorf("victim %d: %+v", victim, report)
 				}
 				if wantDamaged == 1 {

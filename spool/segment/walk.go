@@ -4,12 +4,19 @@ import "math"
 
 // Report says what Replay or ScanAll met.
 type Report struct {
-	Records     int
-	Bytes       int64             // of the records reported, as on disk
-	Torn        []Range           // what was being written when the process died; never acknowledged
-	Damaged     []Range           // what is no whole record although records follow, or cannot be read; left in place
-	Quarantined []string          // files made in the quarantine directory for what was torn
-	Ends        map[ID]Checkpoint // where each segment's records end
+	Records int
+	Bytes   int64             // of the records reported, as on disk
+	Torn    []Torn            // what was being written when the process died; never acknowledged
+	Damaged []Range           // what is no whole record although records follow, or cannot be read; left in place
+	Late    []error           // of syncs: what could not be written before is not among the records
+	Ends    map[ID]Checkpoint // where each segment's records end
+}
+
+// Torn is a range that was being written when the process died.
+type Torn struct {
+	Range
+	File      string // in the quarantine directory, that it was copied to; "": it was not, or has nothing that tells what it is
+	NotCopied error  // why it could not be
 }
 
 // walk is one pass over a segment's records.

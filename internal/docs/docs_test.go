@@ -290,22 +290,49 @@ func TestLinksLeadSomewhere(t *testing.T) {
 
 var update = flag.Bool("update", false, "write the generated parts of the documentation")
 
+// inChinese is what of the columns' description is not the standard's own text.
+var inChinese = []string{
+	"| column | | required |", "| 列 | | 填报要求 |", "| required |", "| 必填 |", "| recommended |", "| 应填 |", "| ours |", "| 补充 |",
+	"MySQL, MariaDB", "MySQL、MariaDB",
+	"rises by one with each change of a row of this view; remember the highest one read and ask for what is above it",
+	"该视图每有一行变化就加一；记住读到的最大值，请求比它大的", "when the row was changed last", "该行最后变化的时间",
+	"V_StudyInfo: 1 when nothing was added to the study for rows.complete_after, else 0. V_DocImage and V_DocImage_F: 1 when the path names the whole file, else 0",
+	"V_StudyInfo：rows.complete_after 之内检查没有增加内容时为 1，否则为 0。V_DocImage 和 V_DocImage_F：路径指向完整的文件时为 1，否则为 0",
+	"ready; evicted: the bytes were given up after delivery; missing: the instance cannot be read",
+	"ready：可以取；evicted：送达之后已清除；missing：实例读不出",
+	"ready; withdrawn: the image is not to be shown any more, and FilePath leads nowhere; missing: it cannot be read",
+	"ready：可以取；withdrawn：图像已撤回，不应再显示，FilePath 不再有效；missing：图像读不出",
+}
+
 func TestColumnsOfViewsAreDocumented(t *testing.T) {
+	english := views.Describe()
+	columnsAre(t, "views.md", english)
+	for i := 0; i < len(inChinese); i += 2 {
+		if !strings.Contains(english, inChinese[i]) {
+			t.Errorf("the columns' description has no %q to translate", inChinese[i])
+		}
+	}
+	chinese := strings.NewReplacer(inChinese...).Replace(english)
+	columnsAre(t, "zh/views.md", regexp.MustCompile(`, section (\S+) of the standard\.`).ReplaceAllString(chinese, "，标准 $1。"))
+}
+
+// columnsAre compares what a page has for columns, or with -update writes it.
+func columnsAre(t *testing.T, name, columns string) {
+	t.Helper()
 	const begin, end = "<!-- begin of what views.Describe writes -->\n", "<!-- end -->\n"
-	text := page(t, "views.md")
+	text := page(t, name)
 	before, rest, okB := strings.Cut(text, begin)
 	_, after, okE := strings.Cut(rest, end)
-	want := before + begin + views.Describe() + end + after
-	if !okB || !okE {
-		t.Fatal("docs/views.md has no place for the columns")
-	}
-	if text == want {
-		return
-	}
-	if !*update {
-		t.Fatal("docs/views.md does not show the columns as they are; run this test with -update")
-	}
-	if err := os.WriteFile(filepath.Join(root, "docs", "views.md"), []byte(want), 0o644); err != nil {
-		t.Fatal(err)
+	want := before + begin + columns + end + after
+	switch {
+	case !okB || !okE:
+		t.Errorf("docs/%s has no place for the columns", name)
+	case text == want:
+	case !*update:
+		t.Errorf("docs/%s does not show the columns as they are; run this test with -update", name)
+	default:
+		if err := os.WriteFile(filepath.Join(root, "docs", name), []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

@@ -46,6 +46,9 @@ func openIndex(room *indexRoom, log *slog.Logger) (*badger.DB, error) {
 	if err := room.forOpen(); err != nil {
 		return nil, fmt.Errorf("open the index: %w", err)
 	}
+	if err := settleIndex(room.dir, log); err != nil {
+		return nil, fmt.Errorf("open the index: %w", err)
+	}
 	db, err := badger.Open(indexOptions(room.dir, indexLog{log, room.forTable}))
 	if err != nil {
 		return nil, fmt.Errorf("open the index: %w", err)

@@ -117,7 +117,9 @@ func (r *rebuild) scan() error {
 	if err != nil {
 		return err
 	}
-	r.s.tellLate(report.Late)
+	for _, err := range report.Late {
+		tellLate(r.s.log, err)
+	}
 	r.report.Damaged = len(report.Damaged)
 	return r.s.flush()
 }
@@ -406,7 +408,7 @@ func (s *Spool) swapIndex() error {
 	if err := os.Rename(fresh, index); err != nil {
 		return err
 	}
-	if err := syncDir(s.dir); err != nil {
+	if err := settleName(s.dir, s.log); err != nil {
 		return err
 	}
 	return os.RemoveAll(old)
@@ -420,6 +422,11 @@ func (s *Spool) recoverIndexSwap() error {
 	}
 	index, old, fresh := filepath.Join(s.dir, indexDir), filepath.Join(s.dir, oldIndexDir), filepath.Join(s.dir, newIndexDir)
 	if exists(index) {
+		if exists(old) { // a loss of power must not bring back the names of before once it is gone
+			if err := settleName(s.dir, s.log); err != nil {
+				return err
+			}
+		}
 		return errors.Join(os.RemoveAll(old), os.RemoveAll(fresh))
 	}
 	switch {
@@ -434,13 +441,4 @@ func (s *Spool) recoverIndexSwap() error {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
 }

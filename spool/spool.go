@@ -251,7 +251,9 @@ func (s *Spool) replay() error {
 			s.recovery.Quarantined = append(s.recovery.Quarantined, r.File)
 		}
 	}
-	s.tellLate(report.Late)
+	for _, err := range report.Late {
+		tellLate(s.log, err)
+	}
 	for _, r := range report.Damaged {
 		s.log.Error("damaged range in a segment", "segment", r.Segment, "offset", r.Offset, "bytes", r.Length, "reason", r.Reason)
 	}
@@ -259,13 +261,6 @@ func (s *Spool) replay() error {
 		return err
 	}
 	return s.flush()
-}
-
-// tellLate logs what the kernel told of writes of a process before, whose errors nobody had got so far.
-func (s *Spool) tellLate(errs []error) {
-	for _, err := range errs {
-		s.log.Warn("the disk told late of a write that had failed; what it holds was read again", "error", err)
-	}
 }
 
 // forgetMissing drops the accounts of segments that are no more: recycled just before a crash. One that instances should

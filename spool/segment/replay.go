@@ -39,7 +39,7 @@ func (s *Store) Replay(from map[ID]Checkpoint, fn func(Record) error) (Report, e
 	report := Report{Ends: map[ID]Checkpoint{}}
 	_, _ = s.disk.quarantine().tidy() // that it cannot is told when there is something to set aside
 	// A process that was killed may have put a segment to use under a name that no sync followed.
-	if late, err := settled(s.disk.sync); err != nil {
+	if late, err := durable.Settled(s.disk.sync); err != nil {
 		return report, fmt.Errorf("segments: sync directory: %w", asNoSpace(err))
 	} else if late != nil {
 		report.Late = append(report.Late, late)
@@ -94,7 +94,7 @@ func (s *Store) replay(g *segment, from Checkpoint, report *Report, fn func(Reco
 // left a write to fail later, of which the kernel tells whoever syncs next, and once: then the records still count that can
 // be read from the disk and are whole, but nothing is written to the segment, and settle is false.
 func (s *Store) settle(g *segment, f file, report *Report) (bool, error) {
-	late, err := settled(f.datasync)
+	late, err := durable.Settled(f.datasync)
 	if err != nil {
 		return false, failed("sync what the process before has written", g.id, err)
 	}
@@ -104,16 +104,6 @@ func (s *Store) settle(g *segment, f file, report *Report) (bool, error) {
 	f.drop(0, 0)
 	report.Late = append(report.Late, failed("sync", g.id, late))
 	return false, nil
-}
-
-// settled calls sync until nothing is left to write. That it fails at first may be news of an earlier write: the pages of
-// that are clean afterwards, whether they were written or not, and the second call has the rest written. What is in the
-// page cache is then to be forgotten. If the second call fails as well, the disk does.
-func settled(sync func() error) (late, err error) {
-	if late = sync(); late == nil {
-		return nil, nil
-	}
-	return late, sync()
 }
 
 // startOf is where replaying a segment begins.

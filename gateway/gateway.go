@@ -292,7 +292,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		return nil
 	})
 	group.Go(func() error {
-		g.notifier.Watch(backstage, p.spool.Health)
+		g.notifier.Watch(backstage, p.spool.Alive)
 		return nil
 	})
 	group.Go(func() error { return g.follow(backstage) })

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +33,9 @@ const (
 
 	retryInterval = 250 * time.Millisecond
 	retryMax      = 5 * time.Second
+
+	// hangs is how long a transaction may take before the committer counts as stuck: no disk that works needs it.
+	hangs = 2 * time.Minute
 )
 
 // committer is the only writer of the index.
@@ -56,6 +60,8 @@ type committer struct {
 	wake chan struct{}
 	stop chan struct{} // ends the retries of a failing write
 	done chan struct{}
+
+	began atomic.Pointer[time.Time] // when what is under way began; nil between transactions and attempts
 
 	lastEnd time.Time
 	delay   time.Duration // from lastEnd to the next transaction
@@ -190,7 +196,9 @@ func (c *committer) pause(empty bool, wait time.Duration) {
 
 // write makes a batch durable, in as many transactions as it takes.
 func (c *committer) write(batch []op) error {
+	defer c.idle()
 	for len(batch) > 0 {
+		c.busy()
 		t := newTx(c.db, c.ledger, c.now())
 		t.quiet = c.quiet
 		n := 0
@@ -272,6 +280,8 @@ func (c *committer) try(txn *badger.Txn) error {
 }
 
 func (c *committer) sleep(d time.Duration) bool {
+	c.idle()
+	defer c.busy()
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -281,6 +291,29 @@ func (c *committer) sleep(d time.Duration) bool {
 		return false
 	}
 }
+
+func (c *committer) busy() {
+	now := time.Now()
+	c.began.Store(&now)
+}
+
+func (c *committer) idle() { c.began.Store(nil) }
+
+// alive is an error if the committer has ended before its time, or hangs. One whose writes fail is alive: it tries again.
+func (c *committer) alive(after time.Duration) error {
+	c.mu.Lock()
+	err := c.broken
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if began := c.began.Load(); began != nil && time.Since(*began) > after {
+		return fmt.Errorf("%w since %v", errHangs, time.Since(*began).Round(time.Second))
+	}
+	return nil
+}
+
+var errHangs = errors.New("a transaction of the index hangs")
 
 // breakDown ends the committer for good: everything queued and to come fails.
 func (c *committer) breakDown(err error) {

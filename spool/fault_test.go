@@ -174,6 +174,9 @@ func TestIndexFailure(t *testing.T) {
 	})
 	r := mustSend(t, s, tpl.Object(1, 1, 1), to("cloud")...) // durable in its segment all the same
 	waitFor(t, func() bool { return s.Health() != nil })
+	if err := s.committer.alive(time.Minute); err != nil { // a new start would not help
+		t.Error(err)
+	}
 	o := tpl.Object(1, 1, 2)
 	if _, err := s.Begin(incoming(o)); !errors.Is(err, ErrUnhealthy) {
 		t.Errorf("begin: %v", err)
@@ -202,6 +205,36 @@ func TestIndexFailure(t *testing.T) {
 		t.Errorf("%d jobs after the restart", n)
 	}
 	verifyClean(t, s)
+}
+
+// TestAlive tells a spool whose index hangs, or cannot be read any more, from one that works.
+func TestAlive(t *testing.T) {
+	s := openSpool(t, t.TempDir(), small())
+	if err := s.Alive(); err != nil {
+		t.Error(err)
+	}
+	good, hold := s.committer.commit, make(chan struct{})
+	replaceCommit(t, s, func(txn *badger.Txn) error {
+		<-hold
+		return good(txn)
+	})
+	mustSend(t, s, synth.NewTemplate(5000, 1).Object(1, 1, 1), to("cloud")...)
+	waitFor(t, func() bool { return s.committer.alive(time.Millisecond) != nil })
+	if err := s.committer.alive(time.Millisecond); !errors.Is(err, errHangs) {
+		t.Error(err)
+	}
+	if err := s.Alive(); err != nil {
+		t.Errorf("after a moment: %v", err)
+	}
+	close(hold)
+	flush(t, s)
+	waitFor(t, func() bool { return s.committer.alive(0) == nil })
+	if err := s.adjust(func(*tx) error { return errBadRecord }); !errors.Is(err, errBadRecord) {
+		t.Error(err)
+	}
+	if err := s.Alive(); !errors.Is(err, errBadRecord) {
+		t.Errorf("an index that cannot be read: %v", err)
+	}
 }
 
 // TestCloseDoesNotWaitForAnIndexThatCannotBeWritten closes while the spool's own goroutine waits for an eviction to be

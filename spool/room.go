@@ -100,6 +100,12 @@ func (r *indexRoom) ask(need int64) error {
 	return err
 }
 
+// lacking tells that the file system has no room for the index, or takes no writes.
+func (r *indexRoom) lacking() bool {
+	free, err := r.free()
+	return err != nil || free < indexRoomLeast || r.writes() != nil
+}
+
 // forWrite is asked before each transaction. Only a transaction can make Badger take the next memtable.
 func (r *indexRoom) forWrite() error {
 	if err := r.ask(indexRoomLeast); err != nil {

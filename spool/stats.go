@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"errors"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -71,6 +72,16 @@ func (s *Spool) oldest() (at time.Time) {
 
 // Health returns nil while durable writes succeed, else what failed last.
 func (s *Spool) Health() error { return s.health.err() }
+
+// Alive returns nil as long as the spool does its work or, while the disk fails or is full, tries to: an error is one that
+// only a new start can mend, as the index cannot be read any more, or hangs.
+func (s *Spool) Alive() error {
+	err := s.committer.alive(hangs)
+	if errors.Is(err, errHangs) && s.room.lacking() {
+		return nil // it waits for room
+	}
+	return err
+}
 
 // Quiet is for how long nobody has been storing; 0 while somebody is. What can wait does, so as to leave the disk to those
 // who store.

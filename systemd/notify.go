@@ -46,21 +46,21 @@ func (n *Notifier) Reloading() {
 func (n *Notifier) Stopping() { n.notify(daemon.SdNotifyStopping) }
 
 // Watch feeds the watchdog at half the interval the unit asks for
-// (WatchdogSec=), for as long as healthy returns nil. It returns when ctx ends,
+// (WatchdogSec=), for as long as alive returns nil. It returns when ctx ends,
 // or at once where no watchdog is set.
-func (n *Notifier) Watch(ctx context.Context, healthy func() error) {
+func (n *Notifier) Watch(ctx context.Context, alive func() error) {
 	interval, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || interval <= 0 {
 		return
 	}
-	n.watch(ctx, interval/2, healthy)
+	n.watch(ctx, interval/2, alive)
 }
 
-func (n *Notifier) watch(ctx context.Context, every time.Duration, healthy func() error) {
+func (n *Notifier) watch(ctx context.Context, every time.Duration, alive func() error) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		if healthy() == nil {
+		if alive() == nil {
 			n.notify(daemon.SdNotifyWatchdog)
 		}
 		select {

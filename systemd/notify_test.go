@@ -48,7 +48,7 @@ func TestNotifierIsSilentWithoutManager(t *testing.T) {
 	NewNotifier().Watch(context.Background(), func() error { return nil }) // returns at once
 }
 
-func TestWatchFeedsOnlyWhileHealthy(t *testing.T) {
+func TestWatchFeedsOnlyWhileAlive(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var fed, asked int
@@ -61,7 +61,7 @@ func TestWatchFeedsOnlyWhileHealthy(t *testing.T) {
 		case 4:
 			cancel()
 		}
-		return errors.New("the last write failed")
+		return errors.New("it hangs")
 	})
 	if fed != 2 {
 		t.Errorf("fed the watchdog %d times in %d checks, want 2", fed, asked)

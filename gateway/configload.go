@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+
+	"dcmgate/internal/machine"
 )
 
 // ConfigError is one mistake in a configuration file.
@@ -60,7 +62,7 @@ func Load(path string) (Config, error) {
 func readConfig(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("configuration: %w; %s, by whom the gateway runs, has to be able to read it: chown 0:%d %s && chmod 0640 %[4]s", err, ownUser(), os.Getegid(), path)
+		return nil, fmt.Errorf("configuration: %w; %s, by whom the gateway runs, has to be able to read it: chown 0:%d %s && chmod 0640 %[4]s", err, machine.User(), os.Getegid(), path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w; `dcmgate config example` prints one to start from", err)

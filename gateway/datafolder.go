@@ -11,23 +11,14 @@ import (
 	"dcmgate/internal/machine"
 )
 
-// dataDirError says what may be wrong with a data directory that cannot be
-// used. A read-only file system is mostly the sandbox of a service.
+// dataDirError names the data directory that cannot be used, or the file that is in its place.
 func dataDirError(dir string, err error) error {
 	if errors.Is(err, syscall.ENOTDIR) {
 		if no := checkDataFolder(dir); no != nil {
 			return fmt.Errorf("data_dir: %w", no)
 		}
 	}
-	err = fmt.Errorf("spool in %s: %w", dir, err)
-	if errors.Is(err, syscall.EROFS) {
-		return fmt.Errorf("%w; a service of systemd may write only to its StateDirectory= and to what ReadWritePaths= names. "+
-			"A disk that failed is read-only until it was checked and mounted again: see dmesg, then umount, e2fsck (or fsck), mount", err)
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Errorf("%w; the folder and all in it have to belong to %s, by whom the gateway runs: chown -R %d:%d %s", err, ownUser(), os.Geteuid(), os.Getegid(), dir)
-	}
-	return err
+	return fmt.Errorf("spool in %s: %w", dir, err)
 }
 
 // checkDataFolder finds the file that stands where the data folder, or one above it, has to be. A folder that is not there is none

@@ -10,6 +10,8 @@ import (
 	"reflect"
 	"syscall"
 	"time"
+
+	"dcmgate/internal/machine"
 )
 
 // contents are the digests of the files that a configuration names, by the path
@@ -87,7 +89,7 @@ func (f *namedFile) read() (digest string, err error) {
 	case errors.Is(err, fs.ErrNotExist):
 		return "", fmt.Errorf("%s is not there; put it there or name another", path)
 	case errors.Is(err, fs.ErrPermission):
-		return "", fmt.Errorf("%s cannot be read by %s: %w; let the user that runs the gateway read it", path, ownUser(), fs.ErrPermission)
+		return "", fmt.Errorf("%s cannot be read by %s: %w; let the user that runs the gateway read it", path, machine.User(), fs.ErrPermission)
 	case err != nil:
 		return "", err
 	case text == "":

@@ -6,9 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"os/user"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -179,9 +177,6 @@ func (g *Gateway) open() (_ *parts, err error) {
 		}
 	}()
 	s := g.settings()
-	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
-		return nil, dataDirError(s.DataDir, err)
-	}
 	if p.spool, err = g.openSpool(lockWait, evicted); err != nil {
 		return nil, dataDirError(s.DataDir, err)
 	}
@@ -233,15 +228,6 @@ func (g *Gateway) open() (_ *parts, err error) {
 		return nil, s.located(err)
 	}
 	return p, g.checkSockets()
-}
-
-// ownUser is the name of the user that this process runs by, or its number.
-func ownUser() string {
-	id := strconv.Itoa(os.Geteuid())
-	if u, err := user.LookupId(id); err == nil {
-		return u.Username
-	}
-	return id
 }
 
 // lockWait is how long a starting gateway waits for a spool that somebody else has open: `dcmgate status` or `queue` for

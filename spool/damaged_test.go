@@ -156,31 +156,38 @@ func TestSuccessorOfAMissingSegment(t *testing.T) {
 	dir := t.TempDir()
 	s := openSpool(t, dir, small())
 	tpl := synth.NewTemplate(30_000, 1)
+	other, err := s.Begin(incoming(tpl.Object(2, 1, 1))) // has the first segment, which stays
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i := range 5 {
 		mustSend(t, s, tpl.Object(1, 1, i), to("cloud")...)
 	}
+	other.Abort()
 	flush(t, s)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	files, err := filepath.Glob(filepath.Join(dir, segmentsDir, "*.seg"))
-	if err != nil || len(files) != 1 {
+	if err != nil || len(files) != 2 {
 		t.Fatal(files, err)
 	}
-	if err := os.Remove(files[0]); err != nil {
+	if err := os.Remove(files[1]); err != nil {
 		t.Fatal(err)
 	}
 	s = openSpool(t, dir, small())
+	if other, err = s.Begin(incoming(tpl.Object(2, 1, 1))); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 5 {
 		if r := mustSend(t, s, tpl.Object(1, 1, i), to("cloud")...); r.Outcome != Restored {
 			t.Errorf("%d: %v", i, r.Outcome)
 		}
 	}
+	other.Abort()
 	flush(t, s)
-	for _, info := range s.payloads.Segments() {
-		if use, ok := s.ledger.use(info.ID); !ok || use.live != 5 {
-			t.Errorf("accounts %+v", use)
-		}
+	if use, ok := s.ledger.use(2); !ok || use.live != 5 {
+		t.Errorf("accounts %+v", use)
 	}
 	if c := s.Counts()["cloud"]; c != (JobCounts{Pending: 5}) {
 		t.Errorf("%+v", c)

@@ -51,7 +51,7 @@ func openIndex(room *indexRoom, log *slog.Logger) (*badger.DB, error) {
 	}
 	db, err := badger.Open(indexOptions(room.dir, indexLog{log, room.forTable}))
 	if err != nil {
-		return nil, fmt.Errorf("open the index: %w", err)
+		return nil, fmt.Errorf("open the index: %w", notOpened(room.dir, err))
 	}
 	if err := room.opened(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open the index: %w", err), closeIndex(db, room, log))

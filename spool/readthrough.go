@@ -21,7 +21,7 @@ func checkIndex(path string) error {
 		return fmt.Errorf("read the index through: %w", err)
 	}
 	if err := report.Err(); err != nil {
-		return fmt.Errorf("the index is damaged (%w); the instances are not, they are in the segments: see to the disk (the kernel's log), then make the index anew with verify --rebuild", err)
+		return advise("%s: the index is damaged (%w); the instances are not, they are in the segments: see to the disk (the kernel's log), then make the index anew with verify --rebuild", path, err)
 	}
 	return nil
 }

@@ -85,6 +85,8 @@ func (e *noRoomError) Error() string {
 
 func (e *noRoomError) Unwrap() error { return syscall.ENOSPC }
 
+func (e *noRoomError) Is(target error) bool { return target == errSaysWhatToDo }
+
 // ask wants so many bytes free on a file system that takes writes, and gives the reserve for them if it has to.
 func (r *indexRoom) ask(need int64) error {
 	if err := r.writes(); err != nil {
@@ -139,6 +141,9 @@ func (r *indexRoom) forOpen() error {
 	if err != nil {
 		return err
 	}
+	if err := r.removeEmptyValueLogs(); err != nil {
+		return err
+	}
 	need := int64(indexOpenLeast + memTableRoom)
 	for _, l := range logs {
 		if l.size == 0 {
@@ -151,6 +156,24 @@ func (r *indexRoom) forOpen() error {
 		need += min(l.size, memTableRoom)
 	}
 	return r.ask(need)
+}
+
+// removeEmptyValueLogs removes logs of values that have no length: each opening makes one, and the power can go before that
+// has its length. They hold nothing, and Badger would not open the index with one.
+func (r *indexRoom) removeEmptyValueLogs() error {
+	paths, err := filepath.Glob(filepath.Join(r.dir, "*.vlog"))
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if st, err := os.Stat(path); err != nil || st.Size() > 0 {
+			continue
+		}
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // opened gives the memtable its blocks that opening the index has made.

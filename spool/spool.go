@@ -90,19 +90,23 @@ type openPayloads func(string, segment.Options) (payloads, error)
 
 func open(dir string, o Options, openSegments openPayloads) (*Spool, error) {
 	began := time.Now()
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("open spool: %w", err)
+	err := os.MkdirAll(dir, 0o700)
+	if err == nil {
+		err = checkFolders(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open spool: %w", explained(dir, err))
 	}
 	s := newSpool(dir, o)
 	if err := s.openParts(openSegments); err != nil {
 		s.closeParts()
-		return nil, fmt.Errorf("open spool: %w", err)
+		return nil, fmt.Errorf("open spool: %w", explained(dir, err))
 	}
 	if err := s.replay(); err != nil {
 		s.committer.close()
 		s.metrics.unregister()
 		s.closeParts()
-		return nil, fmt.Errorf("replay segments: %w", err)
+		return nil, fmt.Errorf("replay segments: %w", explained(dir, err))
 	}
 	s.start()
 	s.recovery.Duration = time.Since(began)
@@ -175,7 +179,12 @@ func (s *Spool) openParts(openSegments openPayloads) (err error) {
 }
 
 // errNoIndex says that there are instances without an index: replaying them all would bring back what was evicted.
-var errNoIndex = errors.New("there are segments but no index of them: rebuild it with verify --rebuild")
+var errNoIndex = advise("there are segments but no index of them: put it back, if it was moved or its file system is not mounted; else make it anew with verify --rebuild")
+
+// errNoSegments says that an index has instances, and there is no segment at all. To begin anew beside it would leave two spools
+// in one place once the segments are found.
+var errNoSegments = advise("there are no segments, and the index has instances in them: put them back, if they were moved or their file system is not mounted; " +
+	"if they are lost, verify --rebuild makes an index without them")
 
 // markFormat writes the format of a new index. An index that is new beside segments that are not was lost.
 func (s *Spool) markFormat() error {
@@ -201,7 +210,7 @@ var errFound = errors.New("there is a record")
 func (s *Spool) expectNoRecords() error {
 	report, err := s.payloads.ScanAll(func(segment.Record) error { return errFound })
 	if errors.Is(err, errFound) || err == nil && len(report.Damaged) > 0 {
-		return errNoIndex
+		return fmt.Errorf("%s: %w", s.dir, errNoIndex)
 	}
 	return err
 }
@@ -269,6 +278,9 @@ func (s *Spool) forgetMissing() error {
 	present := map[segment.ID]bool{}
 	for _, info := range s.payloads.Segments() {
 		present[info.ID] = true
+	}
+	if len(present) == 0 && s.ledger.snapshot().instances > 0 {
+		return fmt.Errorf("%s: %w", filepath.Join(s.dir, segmentsDir), errNoSegments)
 	}
 	for id := range s.ledger.checkpoints() {
 		use, _ := s.ledger.use(id)

@@ -9,6 +9,7 @@ import (
 // disk is the directory that holds the segments, and file one file in it. They are interfaces so that tests can fail
 // any call and cut the power; diskDir is the real one. Names are relative to the directory.
 type disk interface {
+	path(name string) string // for people
 	lock() (io.Closer, error)
 	list() ([]entry, error)         // regular files at the top
 	open(name string) (file, error) // for reading and writing

@@ -69,6 +69,9 @@ func (d diskDir) list() ([]entry, error) {
 	for _, de := range des {
 		var st unix.Stat_t
 		if !de.Type().IsRegular() {
+			if _, _, ok := parseName(de.Name()); ok { // left out, it would be replaced by a segment of that number
+				return nil, &NotAFileError{Path: d.path(de.Name()), Mode: de.Type()}
+			}
 			continue
 		}
 		if err := unix.Lstat(d.path(de.Name()), &st); err != nil {

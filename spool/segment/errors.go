@@ -3,6 +3,7 @@ package segment
 import (
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 )
 
@@ -56,6 +57,23 @@ type FormatError struct {
 func (e *FormatError) Error() string {
 	return fmt.Sprintf("%s has format %d, and this dcmgate knows formats up to %d: a newer version wrote it; run that version, "+
 		"or bring back a copy of the data folder from before the upgrade", e.What, e.Format, e.Known)
+}
+
+// NotAFileError says that something else has the name of a segment's file.
+type NotAFileError struct {
+	Path string
+	Mode os.FileMode // its type
+}
+
+func (e *NotAFileError) Error() string {
+	what := "no file"
+	switch e.Mode {
+	case os.ModeSymlink:
+		what = "a symbolic link"
+	case os.ModeDir:
+		what = "a folder"
+	}
+	return fmt.Sprintf("%s has the name of a segment and is %s: put the segment's file itself in its place (the folder of all segments may be a symbolic link)", e.Path, what)
 }
 
 // DamageError says which bytes are damaged and how. errors.Is(err, ErrDamaged) holds.

@@ -80,6 +80,8 @@ func (d *memDisk) lock() (io.Closer, error) {
 	return memLock{d}, nil
 }
 
+func (d *memDisk) path(name string) string { return name }
+
 func (d *memDisk) list() ([]entry, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

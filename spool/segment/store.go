@@ -140,16 +140,17 @@ func (s *Store) load() error {
 	if err != nil {
 		return err
 	}
-	seen := map[ID]bool{}
+	seen := map[ID]string{}
 	for _, e := range entries {
 		id, suffix, ok := parseName(e.name)
 		if !ok {
 			continue
 		}
-		if seen[id] {
-			return fmt.Errorf("segment %08x: there are two files of that number", uint32(id))
+		if other := seen[id]; other != "" {
+			return fmt.Errorf("there are two segments of one number, %s and %s: move away the one that was copied there (%s holds nothing that is needed)",
+				s.disk.path(other), e.name, fileName(id, freeSuffix))
 		}
-		seen[id] = true
+		seen[id] = e.name
 		s.lastID = max(s.lastID, id)
 		g := &segment{identity: identity{id: id}, name: e.name, size: e.size, allocated: e.allocated, end: e.size}
 		if suffix == freeSuffix {

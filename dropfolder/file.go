@@ -80,7 +80,10 @@ func (f *File) Sibling(base string) (*File, error) {
 }
 
 // directory is a folder, open.
-type directory struct{ *os.File }
+type directory struct {
+	*os.File
+	locked bool // on a walk, a sub-folder that no file may leave
+}
 
 const (
 	openDirectory = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NONBLOCK | unix.O_CLOEXEC
@@ -93,7 +96,7 @@ func openFolder(name string) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &directory{os.NewFile(uintptr(fd), "folder")}, nil
+	return &directory{File: os.NewFile(uintptr(fd), "folder")}, nil
 }
 
 // sub opens a folder below, following no link. The result for "." is another handle of the same.
@@ -102,7 +105,7 @@ func (d *directory) sub(base string) (*directory, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &directory{os.NewFile(uintptr(fd), "folder")}, nil
+	return &directory{File: os.NewFile(uintptr(fd), "folder")}, nil
 }
 
 // descend opens the folder of a path below, following no link; what is missing it makes if that is wanted.

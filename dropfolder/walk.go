@@ -78,5 +78,6 @@ func (o *omitted) enter(ctx context.Context, parent *directory, name, base strin
 		return true
 	}
 	defer d.Close()
+	d.locked = d.writable() != nil
 	return o.folder(ctx, d, name, depth, visit)
 }

@@ -558,6 +558,33 @@ func TestReadOnlyFolder(t *testing.T) {
 	b.has()
 }
 
+// TestReadOnlyFolderLeavesRoom has more files that may not be removed than are known at a time, as a copy of a CD by somebody
+// else leaves them: others are taken all the same.
+func TestReadOnlyFolderLeavesRoom(t *testing.T) {
+	if asNobody(t) {
+		return
+	}
+	b := newBench(t, Options{})
+	b.most = 10
+	for i := range 2 * b.most {
+		b.write(fmt.Sprintf("sub/%d", i), "1")
+	}
+	must(t, os.Chmod(b.path("sub"), 0o555))
+	b.settle()
+	b.write("b", "1")
+	b.settle()
+	b.askedFor("b")
+	if s := b.Status(); s.Waiting != b.most/2 || !strings.Contains(s.Trouble, "right to write") {
+		t.Errorf("status %+v", s)
+	}
+	must(t, os.Chmod(b.path("sub"), 0o755))
+	for range 5 {
+		b.after(firstRetry)
+		b.settle()
+	}
+	b.has()
+}
+
 func TestDepthIsBounded(t *testing.T) {
 	b := newBench(t, Options{})
 	deep := strings.Repeat("d/", maxDepth)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 )
@@ -53,7 +54,12 @@ func parseYAML(file string, data []byte, dst any) []error {
 	if err != nil {
 		return []error{err}
 	}
-	tree, err := parser.ParseBytes(data, 0)
+	tokens := lexer.Tokenize(string(data))
+	if t, why := implausible(tokens); t != nil {
+		b.fail(placeOfToken(t, ""), "%s; is this the right file? Compare with `dcmgate config example`", why)
+		return b.errs
+	}
+	tree, err := parser.Parse(tokens, 0)
 	if err != nil {
 		b.syntax(err)
 		return b.errs
@@ -164,7 +170,11 @@ func (b *binder) bindStruct(n ast.Node, dst reflect.Value, at place) {
 		key := v.Key.GetToken().Value
 		given[key] = v
 		if _, ok := fieldByKey(dst.Type(), key); !ok {
-			b.fail(placeOf(v.Key, join(at.path, key)), "unknown key%s", suggest(key, dst.Type()))
+			advice := "" // what nobody will read is not thought about
+			if len(b.errs) < maxMistakes {
+				advice = suggest(key, dst.Type())
+			}
+			b.fail(placeOf(v.Key, join(at.path, key)), "unknown key%s", advice)
 		}
 	}
 	for i := range dst.NumField() {

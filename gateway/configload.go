@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"syscall"
 
 	"dcmgate/internal/machine"
 )
@@ -29,9 +30,9 @@ func (e *ConfigError) Unwrap() error { return e.cause }
 func (e *ConfigError) Error() string {
 	where := fmt.Sprintf("%s:%d:%d: ", e.File, e.Line, e.Column)
 	if e.Path != "" {
-		where += e.Path + ": "
+		where += abridged(e.Path) + ": "
 	}
-	return where + e.Message
+	return where + abridged(e.Message)
 }
 
 // Default returns the configuration of a gateway without a file: loopback
@@ -46,7 +47,7 @@ func Default() Config {
 }
 
 // Load reads and validates a configuration file. Mistakes are *ConfigError
-// values joined, every one of the file at once.
+// values joined, those of the whole file at once.
 func Load(path string) (Config, error) {
 	data, err := readConfig(path)
 	if err != nil {
@@ -60,7 +61,7 @@ func Load(path string) (Config, error) {
 }
 
 func readConfig(path string) ([]byte, error) {
-	f, err := os.Open(path)
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO that nobody writes to is not waited for
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("configuration: %w; %s, by whom the gateway runs, has to be able to read it: chown 0:%d %s && chmod 0640 %[4]s", err, machine.User(), os.Getegid(), path)
 	}
@@ -69,6 +70,9 @@ func readConfig(path string) ([]byte, error) {
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxConfigSize+1))
+	if errors.Is(err, syscall.EISDIR) {
+		return nil, fmt.Errorf("configuration: %s is a folder; name the file in it", path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("configuration: %w", err)
 	}
@@ -83,14 +87,16 @@ func readConfig(path string) ([]byte, error) {
 func Parse(name string, data []byte) (Config, error) {
 	var raw rawConfig
 	if errs := parseYAML(name, data, &raw); len(errs) > 0 {
+		errs = byLine(errs)
 		advise(data, errs)
-		return Config{}, joinByLine(errs)
+		return Config{}, errors.Join(errs...)
 	}
 	v := &validator{binder: binder{file: name}}
 	cfg := v.config(&raw)
 	if len(v.errs) > 0 {
-		advise(data, v.errs)
-		return Config{}, joinByLine(v.errs)
+		errs := byLine(v.errs)
+		advise(data, errs)
+		return Config{}, errors.Join(errs...)
 	}
 	cfg.Source = name
 	cfg.Notes = v.notes
@@ -118,12 +124,17 @@ func DataDirIn(path string) string {
 	return raw.DataDir.Text
 }
 
-// joinByLine puts mistakes in the order of the file, which neither binding nor
-// validation follows.
-func joinByLine(errs []error) error {
+// byLine puts mistakes in the order of the file, which neither binding nor
+// validation follows. Of very many the first are enough.
+func byLine(errs []error) []error {
 	slices.SortStableFunc(errs, func(a, b error) int { return lineOf(a) - lineOf(b) })
-	return errors.Join(errs...)
+	if more := len(errs) - maxMistakes; more > 0 {
+		errs = append(errs[:maxMistakes], fmt.Errorf("and %d more mistakes; is this the right file?", more))
+	}
+	return errs
 }
+
+func joinByLine(errs []error) error { return errors.Join(byLine(errs)...) }
 
 func lineOf(err error) int {
 	var e *ConfigError

@@ -77,12 +77,13 @@ func (f *namedFile) read() (digest string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if f.kind != fileText {
-		info, err := os.Stat(path)
-		if err == nil && info.Mode()&0o007 != 0 {
-			return "", fmt.Errorf("%s can be used by everybody on this machine (mode %04o); take that away: chmod o-rwx %s (a group may read it: 0640)",
-				path, info.Mode().Perm(), path)
-		}
+	switch info, err := os.Stat(path); {
+	case err != nil: // reading tells
+	case !info.Mode().IsRegular(): // a FIFO would be waited for
+		return "", fmt.Errorf("%s is a folder, FIFO, device or socket; name a file", path)
+	case f.kind != fileText && info.Mode()&0o007 != 0:
+		return "", fmt.Errorf("%s can be used by everybody on this machine (mode %04o); take that away: chmod o-rwx %s (a group may read it: 0640)",
+			path, info.Mode().Perm(), path)
 	}
 	text, err := Secret{"file:" + path}.Read()
 	switch {

@@ -164,6 +164,9 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	if p != p.Masked() {
 		return netip.Prefix{}, fmt.Errorf("network %q has host bits set; %s is meant, or %s for one address", s, p.Masked(), p.Addr())
 	}
+	if p.Addr().Is4In6() { // callers' addresses are compared as IPv4
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
 	return p, nil
 }
 

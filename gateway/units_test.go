@@ -79,12 +79,13 @@ func TestParseAddresses(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"10.0.0.5": "10.0.0.5/32", "10.0.1.0/24": "10.0.1.0/24", "::1": "::1/128", "::ffff:10.0.0.5": "10.0.0.5/32",
+		"::ffff:10.0.0.0/120": "10.0.0.0/24", "::ffff:0.0.0.0/96": "0.0.0.0/0",
 	} {
 		if got, err := parsePrefix(text); err != nil || got.String() != want {
 			t.Errorf("prefix %s: got %v, %v, want %s", text, got, err, want)
 		}
 	}
-	for _, text := range []string{"", "10.0.0", "10.0.0.5/24", "fe80::1%eth0", "10.0.0.0/33"} {
+	for _, text := range []string{"", "10.0.0", "10.0.0.5/24", "::ffff:10.0.0.5/120", "::ffff:0.0.0.0/90", "fe80::1%eth0", "10.0.0.0/33"} {
 		if _, err := parsePrefix(text); err == nil {
 			t.Errorf("prefix %q: want an error", text)
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"dcmgate/dicom"
@@ -58,6 +59,8 @@ type Log struct {
 	changes chan *Change
 	ended   chan struct{} // closed when Run ends
 	dir     string        // that the changes made so far lead to; of who makes them
+
+	unwritten, unsent atomic.Pointer[Trouble] // nil while there is none
 
 	mu     sync.Mutex // guards closed, queued and gap
 	closed bool
@@ -271,6 +274,7 @@ func (l *Log) write() bool {
 	}
 	if l.failing {
 		l.failing = false
+		l.unwritten.Store(nil)
 		l.o.Logger.Info("the audit log is written again")
 	}
 	l.metrics.bytes.Add(float64(len(l.pending)))
@@ -286,8 +290,26 @@ func (l *Log) failed(message string, err error) {
 	l.metrics.failures.Inc()
 	if !l.failing {
 		l.o.Logger.Error(message, "directory", l.o.Dir, "error", err)
+		l.unwritten.Store(&Trouble{What: fmt.Sprintf("%s (%v)", message, err), Since: l.o.Now()})
 	}
 	l.failing = true
+}
+
+// Trouble says why messages are not where they are to be, and what to do.
+type Trouble struct {
+	What  string
+	Since time.Time
+}
+
+// Troubles returns what keeps messages from the log's files or from the syslog server at present.
+func (l *Log) Troubles() []Trouble {
+	var list []Trouble
+	for _, t := range []*Trouble{l.unwritten.Load(), l.unsent.Load()} {
+		if t != nil {
+			list = append(list, *t)
+		}
+	}
+	return list
 }
 
 // dequeue takes a message that was queued.

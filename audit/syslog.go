@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"dcmgate/internal/durable"
@@ -68,12 +69,13 @@ type sender struct {
 	settled   Position // written so long ago that it counts as sent
 	saved     Position
 	failing   bool
+	trouble   *atomic.Pointer[Trouble] // of the log: why nothing is sent
 }
 
 // newSender goes on where the last one has ended; the first one begins with what is recorded from now on.
 func newSender(l *Log, o Syslog) *sender {
 	s := &sender{o: o, logger: l.o.Logger, metrics: l.metrics, written: l.written,
-		stopping: make(chan struct{}), ended: make(chan struct{}), lines: lines{dir: l.o.Dir}}
+		stopping: make(chan struct{}), ended: make(chan struct{}), lines: lines{dir: l.o.Dir}, trouble: &l.unsent}
 	s.resume()
 	return s
 }
@@ -133,6 +135,7 @@ func (s *sender) tellUnsent() {
 
 func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 	defer s.lines.close()
+	defer s.trouble.Store(nil)
 	wait := shortestWait
 	for {
 		begun := time.Now()
@@ -145,6 +148,8 @@ func (s *sender) run(ctx context.Context, stopping <-chan struct{}) {
 			s.failing = true
 			s.logger.Error("audit messages do not reach the syslog server; they are kept in the audit log and sent later",
 				"address", s.o.Address, "transport", string(s.o.Transport), "error", err)
+			s.trouble.Store(&Trouble{Since: time.Now(), What: fmt.Sprintf(
+				"messages do not reach the syslog server %s (%v); they are kept in the audit log and sent later: see to the server, the way there and the certificates", s.o.Address, err)})
 		}
 		if time.Since(begun) > longestWait {
 			wait = shortestWait
@@ -185,15 +190,16 @@ func (s *sender) session(ctx context.Context, stopping <-chan struct{}) error {
 		if err := s.push(conn); err != nil {
 			return err
 		}
-		if s.failing {
-			s.failing = false
-			s.logger.Info("audit messages reach the syslog server again", "address", s.o.Address)
-		}
 		select {
 		case <-s.written:
 		case <-tick.C:
 			s.settled, s.candidate = s.candidate, s.lines.at
 			s.save()
+			if s.failing { // a server that does not like the certificate says so only after the handshake
+				s.failing = false
+				s.trouble.Store(nil)
+				s.logger.Info("audit messages reach the syslog server again", "address", s.o.Address)
+			}
 		case err := <-broken:
 			broken <- err
 			return err

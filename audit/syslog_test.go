@@ -167,6 +167,36 @@ func TestSyslogLosesNothing(t *testing.T) {
 	}
 }
 
+// TestTroubles: what is not where it is to be is told of for as long.
+func TestTroubles(t *testing.T) {
+	config, pool, _, _ := serverTLS(t)
+	away := newReceiver(t, config, "127.0.0.1:0")
+	address := away.l.Addr().String()
+	away.stop()
+	o := options(t)
+	o.Syslog = &Syslog{Transport: TransportTLS, Address: address, TLS: &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}}
+	l, _ := running(t, o)
+	peertest.Eventually(t, patience, "trouble with the server", func() bool {
+		list := l.Troubles()
+		return len(list) == 1 && strings.Contains(list[0].What, address) && !list[0].Since.IsZero()
+	})
+	newReceiver(t, config, address)
+	peertest.Eventually(t, patience, "no trouble with the server", func() bool { return len(l.Troubles()) == 0 })
+
+	full, err := Open(options(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer full.Close()
+	full.failed("the audit log cannot be written", io.ErrShortWrite)
+	if list := full.Troubles(); len(list) != 1 || !strings.Contains(list[0].What, "cannot be written (short write)") {
+		t.Errorf("%+v", list)
+	}
+	if !full.write() || len(full.Troubles()) != 0 {
+		t.Errorf("%+v", full.Troubles())
+	}
+}
+
 // TestSyslogWantsTheRightServer: nothing goes to one whose certificate is not trusted.
 func TestSyslogWantsTheRightServer(t *testing.T) {
 	config, _, _, _ := serverTLS(t)

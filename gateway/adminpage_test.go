@@ -85,7 +85,7 @@ func TestPageHasEveryWordInChinese(t *testing.T) {
 		string(views.StateStarting), string(views.StateRunning), string(views.StateScanning), string(views.StateFailing),
 		dropfolder.StateStarting, dropfolder.StateWatching, dropfolder.StateTrouble,
 		stateNotRunning, stateNotConfigured, "none", "slow", "reject", "full",
-		string(IncidentRejected), string(IncidentRights), string(IncidentStorage), string(IncidentDelivery), string(IncidentDamage), string(IncidentRows), string(IncidentDrop), string(IncidentExpiry), string(IncidentClock)}
+		string(IncidentRejected), string(IncidentRights), string(IncidentStorage), string(IncidentDelivery), string(IncidentDamage), string(IncidentRows), string(IncidentDrop), string(IncidentExpiry), string(IncidentClock), string(IncidentAudit)}
 	for _, file := range []string{"admin.html", "adminpage.go", "adminchart.go"} {
 		source, err := os.ReadFile(file)
 		if err != nil {

@@ -34,7 +34,7 @@ var chinese = map[string]string{
 
 	"Drop folders": "投放目录", "drop folder": "投放目录", "watching": "监视中", "trouble": "有问题", "taken": "已收取", "moved aside": "已移出", "of these still there": "移出后尚存",
 
-	"Certificates": "证书", "use": "用途", "expires": "到期", "certificate": "证书", "clock": "时钟",
+	"Certificates": "证书", "use": "用途", "expires": "到期", "certificate": "证书", "clock": "时钟", "audit": "审计记录",
 
 	"Reports of storage commitment that wait": "待送达的存储承诺报告", "peer": "对端",
 	"Notes on the configuration": "配置提示", "for Prometheus": "供 Prometheus 使用", "On the command line": "命令行",

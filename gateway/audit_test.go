@@ -12,8 +12,10 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"dcmgate/commitment"
 	"dcmgate/dimse"
@@ -280,4 +282,15 @@ func TestFailedHandshakesAreTold(t *testing.T) {
 	if len(told) > 0 {
 		t.Errorf("told, too: %s", <-told)
 	}
+}
+
+// A syslog server that does not take the audit trail is among what a person may want to look into.
+func TestAuditTroubleIsInTheStatus(t *testing.T) {
+	address := peertest.Address(t) // nobody listens there
+	g := runFile(t, anyPort+"audit: {syslog: {address: '"+address+"', transport: tcp}}\n")
+	peertest.Eventually(t, 20*time.Second, "the status tells of it", func() bool {
+		return slices.ContainsFunc(g.Status().Incidents, func(i Incident) bool {
+			return i.Kind == IncidentAudit && strings.Contains(i.What, address) && !i.At.IsZero()
+		})
+	})
 }

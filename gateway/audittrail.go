@@ -45,6 +45,14 @@ func (a *auditor) trail() *trail {
 	return a.current.Load()
 }
 
+// troubles are what keeps messages from where they are to be.
+func (a *auditor) troubles() []audit.Trouble {
+	if t := a.trail(); t != nil {
+		return t.Troubles()
+	}
+	return nil
+}
+
 func (t *trail) patientOf(in *spool.Instance) string {
 	return t.patientID(in.Metadata.Text(dicom.TagPatientID))
 }

@@ -152,6 +152,14 @@ func (b *binder) bindList(n ast.Node, dst reflect.Value, at place) {
 	}
 }
 
+// unspaced says what is missing where a value in place of keys and values is one pair of them without the space.
+func unspaced(n ast.Node) string {
+	if s, ok := n.(*ast.StringNode); ok && strings.Contains(s.Value, ":") {
+		return "; write KEY: VALUE, with a space after the colon"
+	}
+	return ""
+}
+
 func (b *binder) bindStruct(n ast.Node, dst reflect.Value, at place) {
 	if s, ok := dst.Addr().Interface().(interface{ locate(place, bool) }); ok {
 		s.locate(at, n != nil)
@@ -160,7 +168,7 @@ func (b *binder) bindStruct(n ast.Node, dst reflect.Value, at place) {
 	if n != nil {
 		m, ok := n.(*ast.MappingNode)
 		if !ok {
-			b.fail(at, "takes keys and values, not a %s", kindOf(n))
+			b.fail(at, "takes keys and values, not a %s%s", kindOf(n), unspaced(n))
 			return
 		}
 		values = m.Values

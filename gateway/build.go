@@ -220,7 +220,7 @@ func (g *Gateway) status(p *parts) Status {
 	snapshot, _ := g.registry.Snapshot()
 	s.Activity = activityStatus(snapshot)
 	s.Certificates = certificateStatus(cfg.certificates())
-	s.Incidents = incidentStatus(p.receive.incidents, p.spool, &s)
+	s.Incidents = incidentStatus(p.receive.incidents, p.spool, p.audit.troubles(), &s)
 	return s
 }
 

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"dcmgate/audit"
 	"dcmgate/spool"
 	"dcmgate/views"
 )
@@ -34,6 +35,7 @@ const (
 	IncidentDrop     IncidentKind = "drop folder"
 	IncidentExpiry   IncidentKind = "certificate"
 	IncidentClock    IncidentKind = "clock" // it was set
+	IncidentAudit    IncidentKind = "audit" // messages of the audit trail are not where they are to be
 )
 
 // Limits of what is remembered and shown.
@@ -86,7 +88,7 @@ func (n *incidents) recent() []Incident {
 }
 
 // incidentStatus joins what was noted with what waits for a person: that first.
-func incidentStatus(n *incidents, s *spool.Spool, status *Status) []Incident {
+func incidentStatus(n *incidents, s *spool.Spool, trail []audit.Trouble, status *Status) []Incident {
 	list := append(parkedIncidents(s), rowIncidents(status.Views)...)
 	for _, c := range status.Certificates {
 		if c.Remark != "" {
@@ -101,6 +103,9 @@ func incidentStatus(n *incidents, s *spool.Spool, status *Status) []Incident {
 	if by := s.ClockAhead(); by > 0 {
 		list = append(list, Incident{Kind: IncidentClock, Count: 1, What: fmt.Sprintf(
 			"the machine's clock jumped ahead by %v; nothing is removed by its age for a day; if the clock is wrong, set it right, which needs no restart", by.Round(time.Second))})
+	}
+	for _, t := range trail {
+		list = append(list, Incident{Kind: IncidentAudit, What: t.What, Count: 1, At: t.Since})
 	}
 	if err := s.IndexDamage(); err != nil {
 		list = append(list, Incident{Kind: IncidentDamage, Subject: "index", Count: 1, What: fmt.Sprintf(

@@ -112,8 +112,8 @@ func setting(t *testing.T, unit, key string) (value string) {
 func TestUnitsFitTheGateway(t *testing.T) {
 	for key, want := range map[string]string{
 		"Type": "notify", "User": "dcmgate", "StateDirectory": "dcmgate", "StateDirectoryMode": "0700",
-		"ExecStart":                "/usr/bin/dcmgate serve --config /etc/dcmgate/dcmgate.yaml",
-		"RestartPreventExitStatus": "2", "Environment": "GOTRACEBACK=crash", "TimeoutStopSec": "90s", "LimitCORE": "0",
+		"ExecStart": "/usr/bin/dcmgate serve --config /etc/dcmgate/dcmgate.yaml",
+		"Restart":   "on-failure", "TimeoutStopSec": "90s", "LimitCORE": "0",
 	} {
 		if got := setting(t, "dcmgate.service", key); got != want {
 			t.Errorf("dcmgate.service: %s=%s, want %s", key, got, want)

@@ -25,11 +25,12 @@ type killed struct {
 	files  string
 	number int // of copies
 	held   map[InstanceID]synth.Object
+	last   Instance // that is not in the index
 }
 
-func killedSpool(t *testing.T) *killed {
+func killedSpool(t *testing.T, disk *faultdisk.Apart) *killed {
 	t.Helper()
-	k := &killed{T: t, disk: faultdisk.MountApart(t), files: t.TempDir(), held: map[InstanceID]synth.Object{}}
+	k := &killed{T: t, disk: disk, files: t.TempDir(), held: map[InstanceID]synth.Object{}}
 	dir := t.TempDir()
 	s := openSpool(t, dir, small())
 	for i := range 3 {
@@ -38,7 +39,8 @@ func killedSpool(t *testing.T) *killed {
 			replaceCommit(t, s, func(txn *badger.Txn) error { txn.Discard(); return syscall.EIO })
 		}
 		o := synth.NewTemplate(3000, 1).Object(1, 1, i)
-		k.held[mustSend(t, s, o, to("cloud")...).Instance.ID] = o
+		k.last = mustSend(t, s, o, to("cloud")...).Instance
+		k.held[k.last.ID] = o
 	}
 	k.copy(k.files, dir)
 	// Logs of which little is written are holes of 128 and 32 MiB, to be read again and again.
@@ -93,7 +95,7 @@ func (k *killed) whole(s *Spool) {
 // TestStartThatIsToldLate has the first sync fail of each file on which a start relies, as the kernel does with news of a write
 // that failed when the process before was killed. The start goes on and tells of it.
 func TestStartThatIsToldLate(t *testing.T) {
-	k := killedSpool(t)
+	k := killedSpool(t, faultdisk.MountApart(t))
 	for _, path := range []string{
 		filepath.Join(indexDir, badger.ManifestFilename), filepath.Join(indexDir, "00001"+memTableSuffix), filepath.Join(indexDir, "000001.vlog"),
 		indexDir, segmentsDir, filepath.Join(segmentsDir, "00000001.seg"),
@@ -125,7 +127,7 @@ func TestStartThatIsToldLate(t *testing.T) {
 // TestStartWhoseSyncsFail has one sync of a start fail, each in turn. It goes on or says what failed; then the next one, as
 // systemd makes it, goes on. Nothing is lost.
 func TestStartWhoseSyncsFail(t *testing.T) {
-	k := killedSpool(t)
+	k := killedSpool(t, faultdisk.MountApart(t))
 	syncs, failed := []faultdisk.Op{faultdisk.OpSync, faultdisk.OpSyncDir}, 0
 	k.disk.Each(t, faultdisk.Rule{Errno: syscall.EIO, Ops: syncs, Times: 1}, 1, func(failing func(func())) {
 		dir, _ := k.again()
@@ -146,5 +148,93 @@ func TestStartWhoseSyncsFail(t *testing.T) {
 	})
 	if failed == 0 || failed == k.number {
 		t.Errorf("of %d starts %d have failed", k.number, failed)
+	}
+}
+
+// TestStartThatTheKernelTellsLate has the disk fail when the kernel writes what a process that was killed has written, and not
+// synced: the page cache shows it, the disk does not have it, and the first sync fails. Of a log of the index and the MANIFEST nothing
+// is lost that can be read, and it is durable when the spool is open; a record in a segment is taken from the disk alone.
+func TestStartThatTheKernelTellsLate(t *testing.T) {
+	k := killedSpool(t, faultdisk.MountCaching(t))
+	l := k.last.location
+	for _, row := range []struct {
+		path  string
+		at, n int64 // what was written last
+	}{
+		{filepath.Join(indexDir, "00001"+memTableSuffix), 200, 256<<10 - 200},
+		{filepath.Join(indexDir, badger.ManifestFilename), 0, 8},
+		{filepath.Join(segmentsDir, "00000001.seg"), l.Offset, l.Length},
+	} {
+		dir, name := k.again()
+		k.writeLate(name, row.path, row.at, row.n)
+		var log bytes.Buffer
+		o := small()
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		inIndex := strings.HasPrefix(row.path, indexDir)
+		if inIndex {
+			if err := settleIndex(filepath.Join(dir, indexDir), o.Logger); err != nil {
+				t.Fatal(err)
+			}
+			cut := filepath.Join(t.TempDir(), "cut") // what a loss of power leaves
+			k.copy(cut, filepath.Join(k.disk.Below, name))
+			after := openSpool(t, cut, small())
+			if n := after.Recovery().Replayed; n != 1 {
+				t.Errorf("%s: %d replayed after a loss of power", row.path, n)
+			}
+			k.whole(after)
+		}
+		s, err := Open(dir, o)
+		if err != nil {
+			t.Fatalf("%s: %v", row.path, err)
+		}
+		if inIndex {
+			k.whole(s)
+		} else { // it was never acknowledged, and its sender sends it again
+			if got := s.Recovery(); got.Replayed+got.Damaged+got.Unreadable > 0 {
+				t.Errorf("%s: %+v", row.path, got)
+			}
+			r := mustSend(t, s, k.held[k.last.ID], to("cloud")...)
+			if r.Outcome != Stored {
+				t.Errorf("%s: %v", row.path, r.Outcome)
+			}
+			sameBytes(t, dataSet(t, s, r.Instance.ID), k.held[k.last.ID].Data)
+			verifyClean(t, s)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if told := log.String(); !strings.Contains(told, "told late") || !strings.Contains(told, row.path) {
+			t.Errorf("%s: the log says %s", row.path, told)
+		}
+	}
+}
+
+// writeLate has part of a file in the page cache alone, and an error to be told.
+func (k *killed) writeLate(name, path string, at, n int64) {
+	k.Helper()
+	below := filepath.Join(k.disk.Below, name, path)
+	content, err := os.ReadFile(below)
+	if err != nil {
+		k.Fatal(err)
+	}
+	content = content[at : at+n]
+	put := func(path string, b []byte) error {
+		f, err := os.OpenFile(path, os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		_, err = f.WriteAt(b, at)
+		return err
+	}
+	if err := put(below, make([]byte, n)); err != nil {
+		k.Fatal(err)
+	}
+	k.disk.Fail(k, faultdisk.Rule{Errno: syscall.EROFS, Ops: []faultdisk.Op{faultdisk.OpWrite}})
+	if err := put(filepath.Join(k.disk.Dir, name, path), content); err != nil {
+		k.Fatal(err)
+	}
+	if k.disk.Heal(k) == 0 {
+		k.Error("nothing was written late")
 	}
 }

@@ -40,6 +40,19 @@ type Apart struct {
 // and fails in CI. Of what a failing write was given, half is written, unless the error is EROFS.
 func MountApart(t testing.TB) *Apart {
 	t.Helper()
+	return mountApart(t)
+}
+
+// MountCaching mounts a disk as [MountApart] does to which the kernel writes when it likes, or has to, as to a local disk: of what
+// a process has written and not synced the error comes late, to whoever syncs the file next, and once; what could not be
+// written stays in the page cache all the same.
+func MountCaching(t testing.TB) *Apart {
+	t.Helper()
+	return mountApart(t, serveCaching+"=yes")
+}
+
+func mountApart(t testing.TB, settings ...string) *Apart {
+	t.Helper()
 	if os.Getuid() != 0 {
 		peertest.Missing(t, "only root may mount a file system")
 	}
@@ -58,7 +71,7 @@ func MountApart(t testing.TB) *Apart {
 		t.Fatal(err)
 	}
 	d.server = exec.Command(program)
-	d.server.Env = append(os.Environ(), serveBelow+"="+d.Below, serveAt+"="+d.Dir,
+	d.server.Env = append(append(os.Environ(), settings...), serveBelow+"="+d.Below, serveAt+"="+d.Dir,
 		"GORACE=atexit_sleep_ms=0") // the race detector's, of a second otherwise
 	d.server.Stderr = os.Stderr
 	in, err := d.server.StdinPipe()

@@ -23,7 +23,7 @@ func (d *disk) Create(c done, in *fuse.CreateIn, name string, out *fuse.CreateOu
 	if status := d.ask(OpCreate, in.NodeId, name); !status.Ok() {
 		return status
 	}
-	status := d.RawFileSystem.Create(c, in, name, out)
+	status := d.keepCache(&in.Flags, &out.OpenOut, func() fuse.Status { return d.RawFileSystem.Create(c, in, name, out) })
 	if status.Ok() {
 		d.learn(out.NodeId, in.NodeId, name)
 	}
@@ -82,7 +82,7 @@ func (d *disk) Open(c done, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	if status := d.ask(op, in.NodeId, ""); !status.Ok() {
 		return status
 	}
-	return d.RawFileSystem.Open(c, in, out)
+	return d.keepCache(&in.Flags, out, func() fuse.Status { return d.RawFileSystem.Open(c, in, out) })
 }
 
 func (d *disk) Read(c done, in *fuse.ReadIn, b []byte) (fuse.ReadResult, fuse.Status) {

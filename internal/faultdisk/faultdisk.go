@@ -11,6 +11,7 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
 )
 
 // Op is a call to the file system.
@@ -56,20 +57,26 @@ type disk struct {
 	// by several goroutines at once.
 	fault func(op Op, path string) syscall.Errno
 
+	caching bool // what is written stays in the kernel's cache for a while
+
 	mu    sync.Mutex
 	paths map[uint64]string // by node
 }
 
 // mount mounts a disk whose files are kept in another directory.
-func mount(below, dir string, fault func(Op, string) syscall.Errno) error {
+func mount(below, dir string, caching bool, fault func(Op, string) syscall.Errno) error {
 	root, err := fs.NewLoopbackRoot(below)
 	if err != nil {
 		return err
 	}
-	d := &disk{RawFileSystem: fs.NewNodeFS(root, &fs.Options{}), fault: fault, paths: map[uint64]string{fuse.FUSE_ROOT_ID: "."}}
-	server, err := fuse.NewServer(d, dir, &fuse.MountOptions{
+	d := &disk{RawFileSystem: fs.NewNodeFS(root, &fs.Options{}), fault: fault, caching: caching, paths: map[uint64]string{fuse.FUSE_ROOT_ID: "."}}
+	o := &fuse.MountOptions{
 		FsName: "faultdisk", Name: "faultdisk", DirectMountStrict: true, DisableReadDirPlus: true, MaxWrite: 1 << 20, MaxStackDepth: -1, // or the kernel would call the files behind by itself
-	})
+	}
+	if caching {
+		o.ExtraCapabilities = fuse.CAP_WRITEBACK_CACHE
+	}
+	server, err := fuse.NewServer(d, dir, o)
 	if err != nil {
 		return err
 	}
@@ -83,6 +90,19 @@ func (d *disk) ask(op Op, node uint64, name string) fuse.Status {
 	at := path.Join(d.paths[node], name)
 	d.mu.Unlock()
 	return fuse.Status(d.fault(op, at))
+}
+
+// keepCache has the kernel keep its cache from one opening of a file to the next. It reads the file then to fill pages that
+// are written in part.
+func (d *disk) keepCache(flags *uint32, out *fuse.OpenOut, open func() fuse.Status) fuse.Status {
+	if d.caching && *flags&unix.O_ACCMODE == unix.O_WRONLY {
+		*flags = *flags&^unix.O_ACCMODE | unix.O_RDWR
+	}
+	status := open()
+	if d.caching {
+		out.OpenFlags |= fuse.FOPEN_KEEP_CACHE
+	}
+	return status
 }
 
 // learn notes where a node is.

@@ -17,6 +17,8 @@ import (
 const (
 	serveBelow = "DCMGATE_FAULTDISK_BELOW" // the folder that holds its files
 	serveAt    = "DCMGATE_FAULTDISK_AT"    // where it is mounted
+
+	serveCaching = "DCMGATE_FAULTDISK_CACHING" // not empty: see MountCaching
 )
 
 func init() {
@@ -35,7 +37,7 @@ func init() {
 func serve(below, at string) error {
 	signal.Ignore(unix.SIGINT, unix.SIGTERM, unix.SIGHUP) // of a terminal, to all that the test is: it still has to unmount
 	p := &plan{}
-	if err := mount(below, at, p.check); err != nil {
+	if err := mount(below, at, os.Getenv(serveCaching) != "", p.check); err != nil {
 		return err
 	}
 	defer func() { _ = unix.Unmount(at, unix.MNT_DETACH) }() // also where a test that failed still has a file open

@@ -55,34 +55,39 @@ func checkKey(c *x509.Certificate) error {
 	return nil
 }
 
-// ownCertificate is one that the gateway presents.
+// ownCertificate is one that the gateway presents, or the authority that it
+// trusts others by.
 type ownCertificate struct {
-	use  string // what for, for metrics and people: dicom, public, destination cloud
-	key  string // path of the setting that names its file
-	leaf *x509.Certificate
+	use       string // what for, for metrics and people: dicom, public, destination cloud, dicom client_ca
+	key       string // path of the setting that names its file
+	leaf      *x509.Certificate
+	authority bool
 }
 
-// certificates lists those that the gateway presents, in the order of the
-// configuration.
+// certificates lists those that the gateway presents and trusts, in the order of
+// the configuration.
 func (s *settings) certificates() (list []ownCertificate) {
-	add := func(use, stanza string, c *tls.Config) {
+	add := func(use, stanza string, c *tls.Config, ca, caFile string) {
 		if c != nil && len(c.Certificates) > 0 && c.Certificates[0].Leaf != nil {
-			list = append(list, ownCertificate{use, stanza + ".cert", c.Certificates[0].Leaf})
+			list = append(list, ownCertificate{use: use, key: stanza + ".cert", leaf: c.Certificates[0].Leaf})
+		}
+		if authority := s.authorities[caFile]; c != nil && authority != nil {
+			list = append(list, ownCertificate{use + " " + ca, stanza + "." + ca, authority, true})
 		}
 	}
-	add("dicom", "dicom.tls", s.server)
-	add("http", "http.tls", s.admin)
-	add("public", "public.tls", s.public)
+	add("dicom", "dicom.tls", s.server, "client_ca", s.DICOM.TLS.ClientCA)
+	add("http", "http.tls", s.admin, "client_ca", s.HTTP.TLS.ClientCA)
+	add("public", "public.tls", s.public, "client_ca", s.Public.TLS.ClientCA)
 	for i, p := range s.Peers {
-		add("peer "+p.AETitle, fmt.Sprintf("peers[%d].tls", i), s.peers[p.AETitle])
+		add("peer "+p.AETitle, fmt.Sprintf("peers[%d].tls", i), s.peers[p.AETitle], "ca", p.TLS.CA)
 	}
 	for i, d := range s.Destinations {
-		add("destination "+d.Name, fmt.Sprintf("destinations[%d].tls", i), s.destinations[d.Name])
+		add("destination "+d.Name, fmt.Sprintf("destinations[%d].tls", i), s.destinations[d.Name], "ca", d.TLS.CA)
 	}
 	for i, u := range s.Upstreams {
-		add("upstream "+u.Name, fmt.Sprintf("upstreams[%d].tls", i), s.upstreams[u.Name])
+		add("upstream "+u.Name, fmt.Sprintf("upstreams[%d].tls", i), s.upstreams[u.Name], "ca", u.TLS.CA)
 	}
-	add("syslog", "audit.syslog", s.syslog)
+	add("syslog", "audit.syslog", s.syslog, "ca", s.Audit.Syslog.TLS.CA)
 	return list
 }
 
@@ -90,13 +95,20 @@ func (s *settings) certificates() (list []ownCertificate) {
 // if nothing is. usable is false if nobody will accept it now.
 func (c *ownCertificate) remark(now time.Time) (remark string, usable bool) {
 	const day = "2006-01-02 15:04 MST"
+	end := c.leaf.NotAfter.Format(day)
 	switch {
+	case c.authority && now.After(c.leaf.NotAfter):
+		return "the authority's certificate has expired on " + end + ", and whatever it has issued is refused; put its new one into the file", false
+	case c.authority && now.Before(c.leaf.NotBefore):
+		return "the authority's certificate is not valid before " + c.leaf.NotBefore.Format(day) + ", and whatever it has issued is refused until then; look at the clock", false
+	case c.authority && c.leaf.NotAfter.Sub(now) < expiresSoon:
+		return "the authority's certificate expires on " + end + "; put its new one into the file before, beside the old one", true
 	case now.After(c.leaf.NotAfter):
-		return "the certificate has expired on " + c.leaf.NotAfter.Format(day) + ", and peers refuse it; renew it", false
+		return "the certificate has expired on " + end + ", and peers refuse it; renew it", false
 	case now.Before(c.leaf.NotBefore):
 		return "the certificate is not valid before " + c.leaf.NotBefore.Format(day) + ", and peers refuse it until then; look at the clock, or have another made", false
 	case c.leaf.NotAfter.Sub(now) < expiresSoon:
-		return "the certificate expires on " + c.leaf.NotAfter.Format(day) + "; renew it before", true
+		return "the certificate expires on " + end + "; renew it before", true
 	}
 	return "", true
 }
@@ -129,7 +141,7 @@ func (s *settings) warnOfCertificates(log *slog.Logger) {
 type expiryCollector struct{ settings func() *settings }
 
 var expiryDesc = prometheus.NewDesc("dcmgate_certificate_expiry_timestamp_seconds",
-	"Unix time at which a certificate that the gateway presents expires, by its use.", []string{"use"}, nil)
+	"Unix time at which a certificate that the gateway presents, or an authority that it trusts, expires, by its use.", []string{"use"}, nil)
 
 // Describe implements [prometheus.Collector].
 func (expiryCollector) Describe(to chan<- *prometheus.Desc) { to <- expiryDesc }

@@ -29,6 +29,7 @@ type security struct {
 	clients      []cloud.Key            // of interface 203
 	cloud        *cloud.Client          // nil if there is none
 	syslog       *tls.Config            // nil without a server for the audit trail, or without TLS
+	authorities  authorities
 }
 
 // published is what metadata rows are made of, and where they go.
@@ -60,6 +61,7 @@ func loadSettings(cfg Config) (*settings, error) {
 func loadSecurity(cfg *Config) (s security, errs []error) {
 	s = security{
 		destinations: make(map[string]*tls.Config), upstreams: make(map[string]*tls.Config), peers: make(map[string]*tls.Config),
+		authorities: make(authorities),
 	}
 	note := func(err error) {
 		if err != nil {
@@ -93,6 +95,7 @@ func loadSecurity(cfg *Config) (s security, errs []error) {
 		s.peers[p.AETitle], err = p.TLS.load(fmt.Sprintf("peers[%d].tls", i), p.Address)
 		note(err)
 	}
+	s.authorities.read(cfg)
 	return s, errs
 }
 

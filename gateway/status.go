@@ -45,7 +45,7 @@ type Listeners struct {
 	Public   string `json:"public,omitempty"`
 }
 
-// CertificateStatus says how long a certificate is good that the gateway presents.
+// CertificateStatus says how long a certificate is good that the gateway presents or trusts.
 type CertificateStatus struct {
 	Use     string    `json:"use"`
 	Expires time.Time `json:"expires"`

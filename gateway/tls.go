@@ -3,6 +3,7 @@ package gateway
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -120,13 +121,49 @@ func loadKeyPair(certFile string, key Secret) (tls.Certificate, error) {
 }
 
 func loadAuthorities(file string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
+	if !pool.AppendCertsFromPEM(text) {
 		return nil, errors.New(file + " holds no PEM certificate")
 	}
 	return pool, nil
+}
+
+// authorities are, by file, the certificates that are good the longest of those
+// that are trusted.
+type authorities map[string]*x509.Certificate
+
+// read looks into the files that a configuration names. What cannot be read is
+// told where it is used.
+func (a authorities) read(cfg *Config) {
+	a.file(cfg.DICOM.TLS.ClientCA)
+	a.file(cfg.HTTP.TLS.ClientCA)
+	a.file(cfg.Public.TLS.ClientCA)
+	for i := range cfg.Peers {
+		a.file(cfg.Peers[i].TLS.CA)
+	}
+	for i := range cfg.Destinations {
+		a.file(cfg.Destinations[i].TLS.CA)
+	}
+	for i := range cfg.Upstreams {
+		a.file(cfg.Upstreams[i].TLS.CA)
+	}
+	a.file(cfg.Audit.Syslog.TLS.CA)
+}
+
+func (a authorities) file(name string) {
+	if _, known := a[name]; known || name == "" {
+		return
+	}
+	a[name] = nil
+	text, _ := os.ReadFile(name)
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		c, err := x509.ParseCertificate(block.Bytes)
+		if block.Type == "CERTIFICATE" && err == nil && (a[name] == nil || c.NotAfter.After(a[name].NotAfter)) {
+			a[name] = c
+		}
+	}
 }

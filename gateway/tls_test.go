@@ -168,3 +168,49 @@ func TestCertificatesThatExpire(t *testing.T) {
 		}
 	}
 }
+
+// TestAuthoritiesThatExpire trusts callers by an authority: of several in a file, the one that is good the longest counts.
+func TestAuthoritiesThatExpire(t *testing.T) {
+	const day = 24 * time.Hour
+	cert, key := selfSigned(t, mustECDSA(t), time.Now().Add(365*day))
+	for _, c := range []struct {
+		ends      []time.Duration // from now
+		err, note string
+	}{
+		{[]time.Duration{-day, 365 * day}, "", ""},
+		{[]time.Duration{20 * day, -day}, "", "dicom.tls.client_ca: the authority's certificate expires on "},
+		{[]time.Duration{-2 * day, -day}, "dicom.tls.client_ca: the authority's certificate has expired on ", ""},
+		{[]time.Duration{500 * day}, "dicom.tls.client_ca: the authority's certificate is not valid before ", ""},
+	} {
+		var bundle []byte
+		last := time.Time{}
+		for _, end := range c.ends {
+			until := time.Now().Add(end).Truncate(time.Second)
+			file, _ := selfSigned(t, mustECDSA(t), until)
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			bundle = append(bundle, text...)
+			if until.After(last) {
+				last = until
+			}
+		}
+		ca := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(ca, bundle, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg := configure(t, fmt.Sprintf("dicom: {listen: 127.0.0.1:0, tls: {listen: 127.0.0.1:0, cert: %q, key: %q, client_ca: %q}}\n", cert, key, ca))
+		notes, err := cfg.CheckFiles()
+		if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("ends %v: %v", c.ends, err)
+		}
+		if got := strings.Join(notes, "\n"); !strings.HasPrefix(got, c.note) || c.note == "" && got != "" {
+			t.Errorf("ends %v: notes %q", c.ends, got)
+		}
+		g := run(t, cfg)
+		if want, body := fmt.Sprintf("dcmgate_certificate_expiry_timestamp_seconds{use=\"dicom client_ca\"} %v", float64(last.Unix())), get(t, g, "/metrics", http.StatusOK); !strings.Contains(body, want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+}

@@ -10,6 +10,8 @@ import (
 
 	"dcmgate/internal/machine"
 	"dcmgate/spool/segment"
+
+	"golang.org/x/sys/unix"
 )
 
 // remedies are what to do about errors of the system that keep a spool from being opened.
@@ -88,6 +90,17 @@ func (e adviceError) Is(target error) bool { return target == errSaysWhatToDo }
 func (e adviceError) Unwrap() error        { return e.error }
 
 func advise(format string, args ...any) error { return adviceError{fmt.Errorf(format, args...)} }
+
+// checkReplaceable looks whether a new index can take the place of the one there is.
+func checkReplaceable(dir string) error {
+	var here, there unix.Stat_t
+	path := filepath.Join(dir, indexDir)
+	if unix.Stat(dir, &here) != nil || unix.Lstat(path, &there) != nil || there.Mode&unix.S_IFMT != unix.S_IFDIR || here.Dev == there.Dev {
+		return nil // or what follows says it
+	}
+	return advise("%s is a mount point, in whose place no new index can be put: umount it, mount it elsewhere, make %[1]s a symbolic link to that place, and repeat the command; "+
+		"the new index will be in %s, from where it can be moved", path, dir)
+}
 
 // checkFolders looks whether what has to be folders of the data folder is. What is not there is made, unless it is a
 // symbolic link to what is not there.

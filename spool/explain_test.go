@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -14,6 +15,7 @@ import (
 	"dcmgate/spool/segment"
 
 	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sys/unix"
 )
 
 // closedSpool is the folder of a spool with one instance.
@@ -173,6 +175,51 @@ func TestEmptyValueLog(t *testing.T) {
 	dir := closedSpool(t)
 	if err := os.WriteFile(filepath.Join(dir, indexDir, "000009.vlog"), nil, 0o600); err != nil {
 		t.Fatal(err)
+	}
+	verifyClean(t, openSpool(t, dir, small()))
+}
+
+// TestIndexOnAnotherFileSystem has the index on a file system of its own: its room counts, and as a mount point it cannot be made
+// anew, but by a symbolic link it can.
+func TestIndexOnAnotherFileSystem(t *testing.T) {
+	disk := faultdisk.MountApart(t)
+	dir := closedSpool(t)
+	index := filepath.Join(dir, indexDir)
+	if err := errors.Join(os.CopyFS(disk.Below, os.DirFS(index)), os.RemoveAll(index), os.Mkdir(index, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount(disk.Dir, index, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	unmount := sync.OnceFunc(func() {
+		if err := unix.Unmount(index, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(unmount)
+	s, err := Open(dir, small())
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifyClean(t, s)
+	disk.Fail(t, faultdisk.Rule{Errno: syscall.EIO, Ops: []faultdisk.Op{faultdisk.OpStatFS}})
+	if _, err := s.room.free(); !errors.Is(err, syscall.EIO) {
+		t.Errorf("the room of another file system was asked for: %v", err)
+	}
+	disk.Heal(t)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Rebuild(t.Context(), dir, small(), nil); err == nil || !strings.Contains(err.Error(), index+" is a mount point") || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("made anew: %v", err)
+	}
+	unmount()
+	if err := errors.Join(os.Remove(index), os.Symlink(disk.Dir, index)); err != nil {
+		t.Fatal(err)
+	}
+	report, err := Rebuild(t.Context(), dir, small(), nil)
+	if err != nil || report.Instances != 1 || !report.OldIndexRead {
+		t.Errorf("%+v, %v", report, err)
 	}
 	verifyClean(t, openSpool(t, dir, small()))
 }

@@ -58,6 +58,9 @@ type rebuild struct {
 
 func (r *rebuild) run() error {
 	s := r.s
+	if err := checkReplaceable(s.dir); err != nil {
+		return err
+	}
 	store, err := segment.Open(filepath.Join(s.dir, segmentsDir), segment.Options{SegmentSize: s.o.SegmentSize, AllocateStep: s.o.AllocateStep, PoolBytes: s.o.PoolBytes})
 	if err != nil {
 		return err

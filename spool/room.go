@@ -46,7 +46,13 @@ type indexRoom struct {
 }
 
 func newIndexRoom(dir string, r *reserve) *indexRoom {
-	free := func() (int64, error) { return freeBytes(filepath.Dir(dir)) }
+	free := func() (int64, error) { // of where the index is, which may lead elsewhere
+		n, err := freeBytes(dir)
+		if errors.Is(err, os.ErrNotExist) {
+			return freeBytes(filepath.Dir(dir))
+		}
+		return n, err
+	}
 	return &indexRoom{dir: dir, reserve: r, free: free, writes: func() error { return writable(dir) }, done: make(chan struct{})}
 }
 

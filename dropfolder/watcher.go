@@ -128,6 +128,9 @@ func (w *Watcher) pass(ctx context.Context) (pause, least time.Duration) {
 	defer p.close()
 	p.work(ctx)
 	w.report(p.tally)
+	if ctx.Err() != nil { // what a stop has broken off is no trouble
+		return 0, 0
+	}
 	p.countRejected(ctx)
 	w.publish(nil)
 	return w.pause(), max(leastPause, lookShare*took)

@@ -558,6 +558,25 @@ func TestReadOnlyFolder(t *testing.T) {
 	b.has()
 }
 
+// TestStopIsNoTrouble stops while a file is read: it stays, and nobody is told of trouble.
+func TestStopIsNoTrouble(t *testing.T) {
+	b := newBench(t, Options{})
+	ctx, stop := context.WithCancel(t.Context())
+	b.answer = func(*File) Verdict {
+		stop()
+		return Retry(ctx.Err())
+	}
+	b.write("a", "1")
+	b.after(0)
+	b.clock = b.clock.Add(b.o.Quiet)
+	b.pass(ctx)
+	b.askedFor("a")
+	b.has("a")
+	if b.log.Len() > 0 {
+		t.Errorf("log %s", &b.log)
+	}
+}
+
 // TestReadOnlyFolderLeavesRoom has more files that may not be removed than are known at a time, as a copy of a CD by somebody
 // else leaves them: others are taken all the same.
 func TestReadOnlyFolderLeavesRoom(t *testing.T) {

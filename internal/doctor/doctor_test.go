@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io/fs"
 	"math/big"
 	"net"
 	"net/http"
@@ -17,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -292,6 +294,18 @@ func TestTheMachine(t *testing.T) {
 		if len(e.Findings) != 1 || !has(e, "config", Problem, foreign+" is a file, not a folder; move it away, or set data_dir to another path") {
 			t.Errorf("%s is to be named once: %+v", path, e)
 		}
+	}
+	e = &Examined{}
+	if unreadIndex(e, &fs.PathError{Op: "open", Path: "MANIFEST", Err: syscall.EACCES}, false); e.Worst() == Problem || !has(e, "disk", Note, "not looked at: permission denied", "as the owner") {
+		t.Errorf("%+v", e)
+	}
+	e = &Examined{}
+	if unreadIndex(e, &fs.PathError{Op: "open", Path: "MANIFEST", Err: syscall.EACCES}, true); !has(e, "disk", Problem, "permission denied") {
+		t.Errorf("%+v", e)
+	}
+	e = &Examined{}
+	if unreadIndex(e, &fs.PathError{Op: "read", Path: "MANIFEST", Err: syscall.EIO}, false); !has(e, "disk", Problem, "input/output error") {
+		t.Errorf("%+v", e)
 	}
 	e = &Examined{}
 	if doubt(e, &machine.FileSystem{Name: "nfs", Remote: true}); !has(e, "disk", Warning, "fsync", "local disk") {

@@ -110,12 +110,21 @@ func (x *examiner) dataFolder(e *Examined) {
 	}
 	doubt(e, &disk)
 	if x.status == nil { // else the gateway has read it when it started, and reads it daily
-		if err := spool.CheckIndex(dir); err != nil {
-			e.problem("disk", err.Error(), "")
-		}
+		unreadIndex(e, spool.CheckIndex(dir), int(uidOf(info)) == os.Geteuid())
 	}
 	x.owners(e, dir, info)
 	x.sync(e, dir)
+}
+
+// unreadIndex tells of an index that cannot be read through, by the owner of the
+// data folder or by somebody else, who may not and learns nothing of it.
+func unreadIndex(e *Examined, err error, owner bool) {
+	switch {
+	case errors.Is(err, fs.ErrPermission) && !owner:
+		e.add("disk", Note, "the index was not looked at: "+plainly(err), "run doctor as the owner of the folder")
+	case err != nil:
+		e.problem("disk", err.Error(), "")
+	}
 }
 
 // doubt warns of a file system that keeps no promises.

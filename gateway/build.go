@@ -156,6 +156,11 @@ func (g *Gateway) checkReady(p *parts) error {
 	if g.parts() != p {
 		return errors.New("starting or stopping")
 	}
+	return p.canStore()
+}
+
+// canStore says what keeps instances from being stored.
+func (p *parts) canStore() error {
 	if err := p.spool.Health(); err != nil {
 		return err
 	}

@@ -281,6 +281,10 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		g.notifier.Watch(backstage, p.spool.Alive)
 		return nil
 	})
+	group.Go(func() error {
+		g.tellManager(backstage, p, tellEvery)
+		return nil
+	})
 	group.Go(func() error { return g.follow(backstage) })
 	p.publish.begin(group, backstage, p.published)
 	group.Go(func() error { return p.keeper.Run(backstage) })
@@ -308,7 +312,7 @@ func (g *Gateway) announce(p *parts) {
 		g.log.Warn("configuration", "note", note)
 	}
 	g.reloads.begin(time.Now())
-	g.notifier.Ready(g.oneLine())
+	g.notifier.Ready(g.oneLine(p))
 }
 
 // stop ends the parts in the reverse order of their start: receiving, then

@@ -21,6 +21,7 @@ import (
 	"dcmgate/dimse"
 	"dcmgate/internal/peertest"
 	"dcmgate/pdu"
+	"dcmgate/systemd"
 )
 
 // eventually polls until check holds.
@@ -62,7 +63,7 @@ type running struct {
 // of the test if the test does not.
 func run(t *testing.T, cfg Config) *running {
 	t.Helper()
-	return runWith(t, cfg, Options{Version: "test"})
+	return runWith(t, cfg, Options{Version: "test", Notifier: systemd.NewNotifier()}) // silent without a manager
 }
 
 func runWith(t *testing.T, cfg Config, o Options) *running {

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"errors"
-	"fmt"
 	"strings"
 	"time"
 )
@@ -41,7 +40,7 @@ func (g *Gateway) Reload(cause string) (done Reloaded, err error) {
 	g.reloads.note(&done, err)
 	g.logReload(cause, done, err)
 	p.audit.configured(cause, &done, err)
-	g.notifier.Ready(g.oneLine())
+	g.notifier.Ready(g.oneLine(p))
 	return done, err
 }
 
@@ -174,13 +173,4 @@ func (g *Gateway) logReload(cause string, done Reloaded, err error) {
 	if len(done.NeedsRestart) > 0 {
 		g.log.Warn("a change of the configuration needs a restart", "keys", strings.Join(done.NeedsRestart, ", "))
 	}
-}
-
-// oneLine is what the service manager shows.
-func (g *Gateway) oneLine() string {
-	line := fmt.Sprintf("%s receives on %s", g.settings().AETitle, g.Listeners().DICOM)
-	if s := g.reloads.status(); s.Error != "" {
-		line += fmt.Sprintf("; configuration of %s not taken", s.At.Format(time.TimeOnly))
-	}
-	return line
 }

@@ -113,7 +113,7 @@ func (s *storage) store(ctx context.Context, rq *dimse.Request) (dimse.Status, s
 func (s *storage) receive(ctx context.Context, rq *dimse.Request, bytes *int64) (dimse.Status, string) {
 	in, status, comment := s.incoming(rq)
 	if status != dimse.StatusSuccess {
-		s.log.Warn("instance refused", "status", status, "reason", comment, "sop_instance_uid", printable(in.SOPInstanceUID))
+		s.trouble.caution(s.log, "refused "+status.String(), "instance refused", "status", status, "reason", comment, "sop_instance_uid", printable(in.SOPInstanceUID))
 		return status, comment
 	}
 	data := rq.Data

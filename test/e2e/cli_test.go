@@ -143,7 +143,7 @@ func TestPeersThatAreNone(t *testing.T) {
 		{"HTTP server", answerer(t, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"), "HTTP", "check that the address is a DICOM service"},
 		{"silent end", answerer(t, ""), "lost", "whether only one side uses TLS"},
 		{"garbage", answerer(t, "\x02\x00\xff\xff\xff\xff garbage"), "malformed", "check that the address is a DICOM service"},
-		{"rejecting peer", rejecting.address, "calling-AE-title-not-recognized", "add it under peers"},
+		{"rejecting peer", rejecting.address, "calling-AE-title-not-recognized", "where the peer is a dcmgate: add it, or the address it is called from, under peers"},
 	} {
 		_, stderr, status := command(t, "echo", "--timeout", "5s", row.address)
 		if status != 1 || !strings.Contains(stderr, row.reason) || !strings.Contains(stderr, row.address) || !strings.Contains(stderr, row.advice) {

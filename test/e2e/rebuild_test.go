@@ -12,18 +12,24 @@ import (
 	"dcmgate/internal/faultdisk"
 )
 
-// TestRebuildOnAFailingDisk has calls fail that making the index anew makes, from then on: it ends, and fails with the reason or is done,
-// and what is there afterwards is a whole index, the old one or the new one, with what only the index knows.
-func TestRebuildOnAFailingDisk(t *testing.T) {
-	const n = 10
+// tenDelivered gives a stopped gateway on a disk that can be made to fail, with ten instances, delivered to "cloud".
+func tenDelivered(t *testing.T) (*gate, *faultdisk.Apart) {
+	t.Helper()
 	disk := faultdisk.MountApart(t)
 	_, address := startArchive(t, archive.Options{})
 	g := newGate(t, "", destination{name: "cloud", aeTitle: "CLOUD", address: address})
 	g.onDisk(t, disk.Dir)
 	g.start(t)
-	roomAgain(t, newModality(g.address, 3000, 31), n)
-	g.delivered(t, "cloud", n, 30*time.Second)
+	roomAgain(t, newModality(g.address, 3000, 31), 10)
+	g.delivered(t, "cloud", 10, 30*time.Second)
 	g.stop(t)
+	return g, disk
+}
+
+// TestRebuildOnAFailingDisk has calls fail that making the index anew makes, from then on: it ends, and fails with the reason or is done,
+// and what is there afterwards is a whole index, the old one or the new one, with what only the index knows.
+func TestRebuildOnAFailingDisk(t *testing.T) {
+	g, disk := tenDelivered(t)
 	for _, errno := range faultdisk.Errnos {
 		disk.Each(t, faultdisk.Rule{Errno: errno, Path: filepath.Join("data", "index")}, 131, func(failing func(func())) {
 			failing(func() {
@@ -48,15 +54,7 @@ func TestRebuildOnAFailingDisk(t *testing.T) {
 // TestIndexThatCannotBeRead has the disk fail to read one file of the index after the other: the gateway does not start and says
 // what to do, in place of dying by a signal, and what it says to do works, whatever of the index can be read.
 func TestIndexThatCannotBeRead(t *testing.T) {
-	const n = 10
-	disk := faultdisk.MountApart(t)
-	_, address := startArchive(t, archive.Options{})
-	g := newGate(t, "", destination{name: "cloud", aeTitle: "CLOUD", address: address})
-	g.onDisk(t, disk.Dir)
-	g.start(t)
-	roomAgain(t, newModality(g.address, 3000, 31), n)
-	g.delivered(t, "cloud", n, 30*time.Second)
-	g.stop(t)
+	g, disk := tenDelivered(t)
 	unreadable := func(name string) faultdisk.Rule {
 		return faultdisk.Rule{Errno: syscall.EIO, Ops: []faultdisk.Op{faultdisk.OpRead}, Path: filepath.Join("data", "index", name)}
 	}
@@ -93,7 +91,7 @@ func TestIndexThatCannotBeRead(t *testing.T) {
 		disk.Heal(t)
 	}
 	g.start(t)
-	g.delivered(t, "cloud", n, 30*time.Second)
+	g.delivered(t, "cloud", 10, 30*time.Second)
 	if out, status := g.run(t, "verify"); status != 0 || !strings.Contains(out, "0 problems") {
 		t.Errorf("verify: exit status %d, %s", status, out)
 	}

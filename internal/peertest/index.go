@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// Index makes a spool whose index is of n studies of synth.Study, without any record, and returns its data folder. With
+// Index makes a spool whose index is of n studies of synth.Study, without records but one, and returns its data folder. With
 // DCMGATE_INDEXES naming a folder, indexes are kept there for the next run.
 func Index(t testing.TB, n int) string {
 	t.Helper()

@@ -278,7 +278,7 @@ func (g *Gateway) start(p *parts) <-chan struct{} {
 		return nil
 	})
 	group.Go(func() error {
-		g.notifier.Watch(backstage, p.spool.Alive)
+		g.notifier.Watch(backstage, func() error { return g.alive(p) })
 		return nil
 	})
 	group.Go(func() error {

@@ -24,6 +24,15 @@ func (g *Gateway) oneLine(p *parts) string {
 	return line
 }
 
+// alive is nil as long as the watchdog is to be fed. Whoever reads the log after its end finds the reason there.
+func (g *Gateway) alive(p *parts) error {
+	err := p.spool.Alive()
+	if err != nil {
+		g.log.Error("the watchdog is not fed: the spool no longer does its work", "error", err)
+	}
+	return err
+}
+
 // tellManager keeps the service manager's line true until ctx ends.
 func (g *Gateway) tellManager(ctx context.Context, p *parts, every time.Duration) {
 	tick := time.NewTicker(every)

@@ -308,7 +308,7 @@ func (c *committer) alive(after time.Duration) error {
 		return err
 	}
 	if began := c.began.Load(); began != nil && time.Since(*began) > after {
-		return fmt.Errorf("%w since %v", errHangs, time.Since(*began).Round(time.Second))
+		return fmt.Errorf("%w, for %v so far", errHangs, time.Since(*began).Round(time.Second))
 	}
 	return nil
 }

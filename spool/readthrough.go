@@ -28,11 +28,12 @@ func checkIndex(path string) error {
 
 // readThrough reads the tables of the open index through.
 func (s *Spool) readThrough() indexfile.Report {
-	var ids []uint64
-	for _, t := range s.db.Tables() {
-		ids = append(ids, t.ID)
-	}
-	r := indexfile.CheckTables(filepath.Join(s.dir, indexDir), ids)
+	r := indexfile.CheckTables(filepath.Join(s.dir, indexDir), func() (ids []uint64) {
+		for _, t := range s.db.Tables() {
+			ids = append(ids, t.ID)
+		}
+		return ids
+	})
 	if old := s.damages.Swap(&r); r.Count > 0 && (old == nil || old.Count != r.Count) {
 		s.log.Error("the index is damaged", "parts", r.Count, "first", r.Damages[0])
 	}

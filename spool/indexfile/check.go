@@ -51,12 +51,19 @@ func Check(dir string) (Report, error) {
 	return r, nil
 }
 
-// CheckTables reads tables through beside the index that has them open; one that it has removed meanwhile is passed over,
-// as is one that cannot be looked at for a reason that is not the disk's.
-func CheckTables(dir string, ids []uint64) Report {
+// CheckTables reads tables through beside the index that has them open, of which listed tells those there are. One that the
+// index has removed meanwhile is passed over, as is one that cannot be looked at for a reason that is not the disk's.
+func CheckTables(dir string, listed func() []uint64) Report {
 	var r Report
-	for _, id := range ids {
-		_, _ = r.checkTable(tablePath(dir, id))
+	for _, id := range listed() {
+		var one Report
+		_, _ = one.checkTable(tablePath(dir, id))
+		r.Bytes += one.Bytes
+		if one.Count == 0 || !slices.Contains(listed(), id) { // Badger empties a file before it removes it
+			continue
+		}
+		r.Count += one.Count
+		r.Damages = append(r.Damages, one.Damages[:min(len(one.Damages), maxDamages-len(r.Damages))]...)
 	}
 	return r
 }

@@ -219,8 +219,16 @@ func TestManyDamages(t *testing.T) {
 		}
 		ids = append(ids, id)
 	}
-	if live := CheckTables(dir, ids); live.Count != r.Count-1 {
+	if live := CheckTables(dir, func() []uint64 { return ids }); live.Count != r.Count-1 {
 		t.Errorf("a table that is gone is no damage of a running index: %d and %d", live.Count, r.Count)
+	}
+	list := ids
+	removing := CheckTables(dir, func() []uint64 { // the first is being removed: emptied, and no longer listed
+		defer func() { list = ids[1:] }()
+		return list
+	})
+	if removing.Count != r.Count-2 {
+		t.Errorf("a table that is being removed is no damage: %d and %d", removing.Count, r.Count)
 	}
 	copied := filepath.Join(filepath.Dir(dir), "copied")
 	if _, err := Salvage(dir, copied); err != nil {

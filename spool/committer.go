@@ -1,8 +1,10 @@
 package spool
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -44,10 +46,10 @@ type committer struct {
 	ledger  *ledger
 	now     func() time.Time
 	health  *health
-	room    func() error             // asked before each transaction; an error puts it off
-	onSpace func()                   // asked to give the reserve back when the disk is full
-	commit  func(*badger.Txn) error  // replaced by tests that break the disk
-	observe func(time.Duration, int) // duration and operations of a durable transaction
+	room    func(bytes int64, relief bool) error // asked before each transaction, which takes so much of a memtable; an error puts it off
+	onSpace func()                               // asked to give the reserve back when the disk is full
+	commit  func(*badger.Txn) error              // replaced by tests that break the disk
+	observe func(time.Duration, int)             // duration and operations of a durable transaction
 
 	quiet bool // write no changes: while an index is rebuilt
 
@@ -73,7 +75,7 @@ func newCommitter(db *badger.DB, l *ledger, h *health, now func() time.Time) *co
 		ledger:  l,
 		now:     now,
 		health:  h,
-		room:    func() error { return nil },
+		room:    func(int64, bool) error { return nil },
 		onSpace: func() {},
 		commit:  func(txn *badger.Txn) error { return txn.Commit() },
 		observe: func(time.Duration, int) {},
@@ -82,6 +84,10 @@ func newCommitter(db *badger.DB, l *ledger, h *health, now func() time.Time) *co
 		done:    make(chan struct{}),
 	}
 }
+
+// relief is an operation that makes room, or that the evictor waits for. Such do not keep to the order while there is no room for
+// others.
+type relief interface{ relieves() bool }
 
 // enqueue hands an operation over; order is kept. urgent ends the wait for company. After close the operation fails at
 // once: what it stands for is in a segment, or will be done again.
@@ -194,35 +200,106 @@ func (c *committer) pause(empty bool, wait time.Duration) {
 	}
 }
 
-// write makes a batch durable, in as many transactions as it takes.
+// write makes a batch durable, in as many transactions as it takes. While there is no room for it, what makes room goes first,
+// and comes in from the queue.
 func (c *committer) write(batch []op) error {
 	defer c.idle()
 	for len(batch) > 0 {
 		c.busy()
-		t := newTx(c.db, c.ledger, c.now())
-		t.quiet = c.quiet
-		n := 0
-		for n < len(batch) && !t.full() {
-			if err := batch[n].apply(t); err != nil {
-				t.txn.Discard()
+		err := c.room(0, false)
+		if err == nil {
+			n, err := c.transaction(batch, false)
+			if err != nil {
 				return failAll(batch, err)
 			}
-			n++
+			batch = batch[n:]
+			continue
 		}
-		began := time.Now()
-		if err := c.persist(t); err != nil {
-			return failAll(batch, err)
+		c.failing(err)
+		if first := reliefFirst(batch); first > 0 && c.room(0, true) == nil {
+			n, err := c.transaction(batch[:first], true)
+			if err != nil {
+				return failAll(batch, err)
+			}
+			batch = batch[n:]
+			continue
 		}
-		c.lastEnd = time.Now()
-		took := c.lastEnd.Sub(began)
-		c.delay = min(max(batchDelay, batchShare*took), batchDelayMax)
-		c.observe(took, n)
-		for _, fn := range t.after {
-			fn()
+		more, ok := c.await()
+		if !ok {
+			return failAll(batch, fmt.Errorf("%w: write the index: %w", ErrUnhealthy, err))
 		}
-		batch = batch[n:]
+		batch = append(batch, more...)
 	}
 	return nil
+}
+
+// reliefFirst puts what makes room before the rest, and counts it.
+func reliefFirst(batch []op) (n int) {
+	slices.SortStableFunc(batch, func(a, b op) int { return cmp.Compare(rank(a), rank(b)) })
+	for n < len(batch) && rank(batch[n]) == 0 {
+		n++
+	}
+	return n
+}
+
+func rank(o op) int {
+	if r, ok := o.(relief); ok && r.relieves() {
+		return 0
+	}
+	return 1
+}
+
+// await waits for room, or for an operation that may make some, and takes what has come in; not ok: the committer is closed.
+func (c *committer) await() (more []op, ok bool) {
+	c.idle()
+	timer := time.NewTimer(retryInterval)
+	defer timer.Stop()
+	select {
+	case <-c.wake:
+		if !c.sleep(batchDelay) { // for company
+			return nil, false
+		}
+	case <-timer.C:
+	case <-c.stop:
+		return nil, false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	more, c.queue, c.urgent = c.queue, nil, false
+	return more, true
+}
+
+// transaction makes the first n operations durable.
+func (c *committer) transaction(batch []op, relief bool) (n int, err error) {
+	t := newTx(c.db, c.ledger, c.now())
+	t.quiet = c.quiet
+	for n < len(batch) && !t.full() {
+		if err := batch[n].apply(t); err != nil {
+			t.txn.Discard()
+			return 0, err
+		}
+		n++
+	}
+	began := time.Now()
+	if err := c.persist(t, relief); err != nil {
+		return 0, err
+	}
+	c.lastEnd = time.Now()
+	took := c.lastEnd.Sub(began)
+	c.delay = min(max(batchDelay, batchShare*took), batchDelayMax)
+	c.observe(took, n)
+	for _, fn := range t.after {
+		fn()
+	}
+	return n, nil
+}
+
+// failing notes an error that puts transactions off.
+func (c *committer) failing(err error) {
+	c.health.indexFailed(fmt.Errorf("write the index: %w", err))
+	if errors.Is(err, syscall.ENOSPC) {
+		c.onSpace()
+	}
 }
 
 func failAll(batch []op, err error) error {
@@ -235,7 +312,7 @@ func failAll(batch []op, err error) error {
 // persist commits a transaction. A failure turns the spool red and is tried again until it succeeds or the spool is
 // closed: the instances concerned are durable in their segments and stay pending meanwhile. The writes are repeated in a
 // transaction of their own, as Badger gives up the one that failed.
-func (c *committer) persist(t *tx) error {
+func (c *committer) persist(t *tx, relief bool) error {
 	if t.empty() {
 		t.txn.Discard()
 		return nil
@@ -244,22 +321,22 @@ func (c *committer) persist(t *tx) error {
 		t.txn.Discard()
 		return err
 	}
-	err := c.try(t.txn)
+	bytes := memTableBytes(t.writes)
+	err := c.try(t.txn, bytes, relief)
 	for wait := retryInterval; err != nil; wait = min(2*wait, retryMax) {
-		c.health.indexFailed(fmt.Errorf("write the index: %w", err))
-		if errors.Is(err, syscall.ENOSPC) {
-			c.onSpace()
-		}
+		c.failing(err)
 		if !c.sleep(wait) {
 			return fmt.Errorf("%w: write the index: %w", ErrUnhealthy, err)
 		}
-		err = c.again(t.writes)
+		err = c.again(t.writes, bytes, relief)
 	}
-	c.health.indexWritten()
+	if !relief { // which says nothing of others
+		c.health.indexWritten()
+	}
 	return nil
 }
 
-func (c *committer) again(writes []write) error {
+func (c *committer) again(writes []write, bytes int64, relief bool) error {
 	txn := c.db.NewTransaction(true)
 	defer txn.Discard()
 	for _, w := range writes {
@@ -267,12 +344,12 @@ func (c *committer) again(writes []write) error {
 			return err
 		}
 	}
-	return c.try(txn)
+	return c.try(txn, bytes, relief)
 }
 
 // try commits if there is room for it.
-func (c *committer) try(txn *badger.Txn) error {
-	if err := c.room(); err != nil {
+func (c *committer) try(txn *badger.Txn, bytes int64, relief bool) error {
+	if err := c.room(bytes, relief); err != nil {
 		txn.Discard()
 		return err
 	}

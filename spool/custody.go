@@ -16,6 +16,9 @@ func (s *Spool) purgePass() error {
 		return err
 	}
 	for !s.closed.Load() {
+		if s.health.indexErr() != nil {
+			return nil // what room there is belongs to eviction
+		}
 		o := &purgeOp{s: s, done: make(chan error, 1)}
 		if err := s.findPurgeable(o); err != nil {
 			return err
@@ -95,3 +98,6 @@ func (o *purgeOp) purge(t *tx, key []byte) error {
 }
 
 func (o *purgeOp) failed(err error) { o.done <- err }
+
+// relieves is true as the evictor waits for it.
+func (*purgeOp) relieves() bool { return true }

@@ -83,7 +83,7 @@ func closeIndex(db *badger.DB, room *indexRoom, log *slog.Logger) error {
 		return room.closed()
 	case <-timer.C:
 		return errors.Join(fmt.Errorf("close the index: its last table could not be written within %v; see to the disk, everything is in the logs of the index", closeWait),
-			room.forWrite()) // why, if the disk still fails
+			room.ask(indexRoomLeast)) // why, if the disk still fails
 	}
 }
 

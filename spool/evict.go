@@ -248,6 +248,8 @@ func (o *evictOp) apply(t *tx) error {
 	return nil
 }
 
+func (*evictOp) relieves() bool { return true }
+
 func (o *evictOp) failed(err error) { o.done <- err }
 
 func (o *evictOp) evict(t *tx, id InstanceID) error {
@@ -358,10 +360,12 @@ func (s *Spool) recycle(info segment.Info) error {
 	if err != nil && !errors.Is(err, segment.ErrGone) {
 		return err
 	}
-	return s.adjust(func(t *tx) error {
+	o := &adjustOp{done: make(chan error, 1), relief: true, adjust: func(t *tx) error {
 		t.forgetSegment(info.ID)
 		return nil
-	})
+	}}
+	s.committer.enqueue(o, true)
+	return s.await(o.done)
 }
 
 // stillDead looks again after Retire: the segment's end may have moved in between.

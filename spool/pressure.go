@@ -172,9 +172,7 @@ func (p *pressure) evaluate(s *Spool) {
 	}
 	p.short.Store(r.short())
 	p.behind.Store(r.present <= threshold(LevelFull, r.capacity) && level != LevelFull)
-	if noSpace || stats.FreeBytes < indexRoomLeast {
-		s.reserve.give()
-	} else if level != LevelFull {
+	if level != LevelFull {
 		s.reserve.restore(stats.FreeBytes)
 	}
 	if r.short() && r.evictable > 0 || p.poolSurplus(stats) > 0 {

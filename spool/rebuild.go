@@ -239,6 +239,7 @@ func (r *rebuild) restartChanges(old uint64) error {
 type adjustOp struct {
 	adjust func(t *tx) error
 	done   chan error
+	relief bool // the evictor waits for it
 }
 
 // adjust runs a function in the committer and waits until its work is durable, and what it has given to tx.onDurable done, or
@@ -258,6 +259,8 @@ func (o *adjustOp) apply(t *tx) error {
 }
 
 func (o *adjustOp) failed(err error) { o.done <- err }
+
+func (o *adjustOp) relieves() bool { return o.relief }
 
 // mergeBatch is how many entries and jobs of the old index one operation takes; a single entry may bring MaxJobs more.
 const mergeBatch = 512

@@ -20,11 +20,15 @@ const (
 	// memTableRoom is as much of a memtable's log as is ever written: it is full at memTableSize, and one transaction
 	// (15 % of it at most) may follow. Badger makes the file twice as long as a memtable, all of it a hole.
 	memTableRoom = memTableSize + memTableSize/4
-	// indexRoomLeast is what has to be free when the index is written: the tables of a memtable that is flushed, and of
-	// the compaction that follows.
+	// memTableRelief is kept for evictions, each of which takes some 2 KiB.
+	memTableRelief = memTableSize / 4
+	// indexRoomLeast is what has to be free when a memtable may be full: for its table, and those of the compaction that
+	// follows.
 	indexRoomLeast = 3 * memTableSize
 	// indexOpenLeast is what opening the index takes beside what depends on the memtables it finds.
 	indexOpenLeast = memTableSize / 2
+	// indexOpenUsed is more than a new memtable has before the first transaction that room is asked for.
+	indexOpenUsed = 4 << 10
 
 	memTableSuffix = ".mem"
 )
@@ -32,17 +36,22 @@ const (
 // indexRoom sees to it that Badger finds room for what it writes. It writes into files that it maps, and a store into a
 // page for which the file system has no block, or that has become read-only, kills the process by SIGBUS. Where other programs fill the disk too, it
 // does not help to look before: so the logs of the memtables, which take every transaction, get their blocks ahead, that
-// of the next memtable included. For the tables, whose names and sizes only Badger knows, room is asked for.
+// of the next memtable in time. For the tables, whose names and sizes only Badger knows, room is asked for when the memtable may
+// be full, and only then: what evicts, and so makes room, needs the index, too, and mostly finds blocks for many thousand
+// transactions on a disk that is full.
 type indexRoom struct {
 	dir     string
 	reserve *reserve
-	free    func() (int64, error) // of the file system
-	writes  func() error          // an error if the file system takes no writes at present
+	free    func() (int64, error)   // of the file system
+	pool    func(bytes int64) error // gives so many bytes back to it, if there are as many to give
+	writes  func() error            // an error if the file system takes no writes at present
 
 	once sync.Once
 	done chan struct{} // ends the waits for room
 
 	spare string // the log that the next memtable is going to have; "" if it has no blocks yet
+	used  int64  // bytes that the memtable has taken at most
+	last  int64  // of them, those of the last transaction
 }
 
 func newIndexRoom(dir string, r *reserve) *indexRoom {
@@ -53,7 +62,9 @@ func newIndexRoom(dir string, r *reserve) *indexRoom {
 		}
 		return n, err
 	}
-	return &indexRoom{dir: dir, reserve: r, free: free, writes: func() error { return writable(dir) }, done: make(chan struct{})}
+	return &indexRoom{
+		dir: dir, reserve: r, free: free, pool: func(int64) error { return nil }, writes: func() error { return writable(dir) }, done: make(chan struct{}),
+	}
 }
 
 // writable is an error if the file system of an index has become read-only, or was shut down, as happens after an error of
@@ -93,7 +104,8 @@ func (e *noRoomError) Unwrap() error { return syscall.ENOSPC }
 
 func (e *noRoomError) Is(target error) bool { return target == errSaysWhatToDo }
 
-// ask wants so many bytes free on a file system that takes writes, and gives the reserve for them if it has to.
+// ask wants so many bytes free on a file system that takes writes. It gives the reserve for them if it has to, and then what the
+// pool of segments holds ready: the evictor, which would see to that, waits for the index as well.
 func (r *indexRoom) ask(need int64) error {
 	if err := r.writes(); err != nil {
 		return err
@@ -101,6 +113,11 @@ func (r *indexRoom) ask(need int64) error {
 	free, err := r.free()
 	if err == nil && free < need && r.reserve.give() {
 		free, err = r.free()
+	}
+	if err == nil && free < need {
+		if err = r.pool(need - free); err == nil {
+			free, err = r.free()
+		}
 	}
 	if err == nil && free < need {
 		err = &noRoomError{dir: r.dir, free: free, need: need}
@@ -114,15 +131,36 @@ func (r *indexRoom) lacking() bool {
 	return err != nil || free < indexRoomLeast || r.writes() != nil
 }
 
-// forWrite is asked before each transaction. Only a transaction can make Badger take the next memtable.
-func (r *indexRoom) forWrite() error {
-	if err := r.ask(indexRoomLeast); err != nil {
+// forWrite is asked before each transaction, with the bytes that it takes of a memtable at most. Only a transaction can make
+// Badger take the next memtable and write a table of the one before, and only if that is full. The last part of a memtable is
+// left to what makes room while there is none for the next.
+func (r *indexRoom) forWrite(bytes int64, relief bool) error {
+	if r.spare != "" {
+		if st, err := os.Stat(r.spare); err != nil || st.Size() > 0 { // the last transaction has begun it
+			r.spare, r.used = "", r.last
+		}
+	}
+	limit := int64(memTableSize - memTableRelief)
+	if relief {
+		limit = memTableSize
+	}
+	if r.used < limit {
+		if err := r.writes(); err != nil {
+			return err
+		}
+	} else if err := r.forNext(); err != nil {
 		return err
 	}
-	if r.spare != "" {
-		if st, err := os.Stat(r.spare); err == nil && st.Size() == 0 {
-			return nil
-		}
+	if bytes > 0 {
+		r.used, r.last = r.used+bytes, bytes
+	}
+	return nil
+}
+
+// forNext sees to it that Badger can take the next memtable.
+func (r *indexRoom) forNext() error {
+	if err := r.ask(indexRoomLeast); err != nil || r.spare != "" {
+		return err
 	}
 	return r.prepareSpare()
 }
@@ -188,6 +226,7 @@ func (r *indexRoom) opened() error {
 	if err != nil || len(logs) == 0 {
 		return err
 	}
+	r.used = indexOpenUsed
 	return allocate(logs[len(logs)-1].path, 0)
 }
 

@@ -34,16 +34,25 @@ func TestMemTablesHaveBlocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	numbers := map[uint64]bool{}
-	for i := range 150 {
-		if err := room.forWrite(); err != nil {
+	now := activeMemTable(t, room).number
+	commit := func(writes []write) {
+		before, used := now, room.used
+		if room.spare != "" && exists(room.spare) {
+			if st, err := os.Stat(room.spare); err == nil && st.Size() > 0 {
+				used = room.last
+			}
+		}
+		if err := room.forWrite(memTableBytes(writes), false); err != nil {
 			t.Fatal(err)
 		}
-		err := db.Update(func(txn *badger.Txn) error { return txn.Set(fmt.Appendf(nil, "%03d", i), make([]byte, 500_000)) })
-		if err != nil {
+		if err := writeAll(db, writes); err != nil {
 			t.Fatal(err)
 		}
 		active := activeMemTable(t, room)
-		numbers[active.number] = true
+		now = active.number
+		if numbers[now] = true; now != before && used < memTableSize {
+			t.Fatalf("the next memtable was begun when one had %d bytes at most", used)
+		}
 		var st unix.Stat_t
 		if err := unix.Stat(active.path, &st); err != nil {
 			t.Fatal(err)
@@ -52,7 +61,17 @@ func TestMemTablesHaveBlocks(t *testing.T) {
 			t.Fatalf("%s has %d bytes of blocks", active.path, st.Blocks*512)
 		}
 	}
-	if len(numbers) < 3 {
+	for i := range 150 {
+		commit([]write{{fmt.Appendf(nil, "%03d", i), make([]byte, 500_000)}})
+	}
+	for i := range 100 { // many small ones
+		var list []write
+		for k := range maxTxEntries {
+			list = append(list, write{fmt.Appendf(nil, "%03d%06d", i, k), nil})
+		}
+		commit(list)
+	}
+	if len(numbers) < 6 {
 		t.Errorf("%d memtables were used", len(numbers))
 	}
 	waitFor(t, func() bool { return tables.Load() > 0 })
@@ -149,6 +168,7 @@ func TestIndexWithoutRoom(t *testing.T) {
 		breaks func(*indexRoom, *atomic.Bool)
 	}{
 		{"full", syscall.ENOSPC, func(r *indexRoom, broken *atomic.Bool) {
+			r.used = memTableSize
 			r.free = func() (int64, error) {
 				if broken.Load() {
 					return 0, nil

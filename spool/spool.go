@@ -152,6 +152,7 @@ func (s *Spool) openParts(openSegments openPayloads) (err error) {
 	}
 	s.reserve = newReserve(filepath.Join(s.dir, reserveName), s.o.ReserveBytes)
 	s.room = newIndexRoom(filepath.Join(s.dir, indexDir), s.reserve)
+	s.room.pool = s.giveFromPool
 	if s.db, err = openIndex(s.room, s.log); err != nil {
 		return err
 	}

@@ -136,7 +136,7 @@ func (s *Spool) purgeTransactions() error {
 	if err != nil || len(gone) == 0 {
 		return err
 	}
-	o := &adjustOp{done: make(chan error, 1), adjust: func(t *tx) error {
+	o := &adjustOp{done: make(chan error, 1), relief: true, adjust: func(t *tx) error {
 		for _, uid := range gone {
 			t.delete(transactionKey(uid))
 		}

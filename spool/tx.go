@@ -75,6 +75,17 @@ func (t *tx) record(w write) {
 	}
 }
 
+// memTableBytes bounds what a transaction takes of a memtable, or of its log. There Badger adds to key and value some 18 bytes, here a
+// dozen and a node of 16 and 4 for each level, of which it has 20 at most and one and a half on the average.
+func memTableBytes(writes []write) (n int64) {
+	const each = 96
+	n = 512
+	for _, w := range writes {
+		n += int64(len(w.key)+len(w.value)) + each
+	}
+	return n
+}
+
 func (w write) to(txn *badger.Txn) error {
 	if w.value == nil {
 		return txn.Delete(w.key)

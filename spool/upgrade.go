@@ -73,7 +73,7 @@ func (u *upgrade) pass(kind byte, fn upgradeFunc) error {
 		if err != nil {
 			return err
 		}
-		if err := u.s.room.forWrite(); err != nil {
+		if err := u.s.room.forWrite(memTableBytes(writes), false); err != nil {
 			return err
 		}
 		if err := writeAll(u.s.db, writes); err != nil {

@@ -13,9 +13,9 @@ import (
 type batch struct {
 	studies []Row
 	images  []Row
-	evicted []*spool.Instance     // whose files go
-	gone    [len(tables)][]string // by tables: keys of what was evicted, lost if it has no row yet
-	arrived []time.Time           // of the instances, for the lag
+	evicted []*spool.Instance // whose files go
+	gone    []*spool.Instance // whose eviction is one of the changes: lost if they have no row
+	arrived []time.Time       // of the instances, for the lag
 }
 
 // studiesAtOnce bounds the studies that are asked for in one query of the spool.
@@ -58,8 +58,8 @@ func (s *session) gather(ctx context.Context, changes []spool.Change) (b *batch,
 		if err := s.gatherImage(ctx, b, &in); err != nil {
 			return nil, 0, err
 		}
-		if s.o.Files != nil && c.Kind != spool.ChangeEvicted && in.State != spool.InstanceStored {
-			b.gone[1] = append(b.gone[1], imageKey(&in))
+		if c.Kind == spool.ChangeEvicted && in.State != spool.InstanceStored {
+			b.gone = append(b.gone, &in)
 		}
 	}
 	return b, n, s.gatherStudies(ctx, b, touched)
@@ -113,19 +113,12 @@ func (s *session) gatherSome(ctx context.Context, b *batch, uids []dicom.UID) er
 	if len(uids) == 0 {
 		return nil
 	}
-	found := map[dicom.UID]bool{}
 	for study, err := range s.o.Spool.Studies(ctx, spool.StudyFilter{UIDs: uids}) {
+		if err == nil {
+			err = s.addStudy(ctx, b, &study)
+		}
 		if err != nil {
 			return err
-		}
-		found[study.StudyInstanceUID] = true
-		if err := s.addStudy(ctx, b, &study); err != nil {
-			return err
-		}
-	}
-	for _, uid := range uids {
-		if !found[uid] {
-			b.gone[0] = append(b.gone[0], rowKey(uid))
 		}
 	}
 	return nil
@@ -163,14 +156,10 @@ func (s *session) commit(ctx context.Context, b *batch, move func(*state)) error
 				return err
 			}
 		}
-		for i, t := range tables {
-			var err error
-			if lost[i], err = w.absent(t, b.gone[i]); err != nil {
-				return err
-			}
-		}
 		move(&w.state)
-		return nil
+		var err error
+		lost, err = s.lost(ctx, w, b.gone)
+		return err
 	})
 	if err != nil {
 		return err
@@ -190,26 +179,28 @@ func (s *session) commit(ctx context.Context, b *batch, move func(*state)) error
 const scanned = 1024
 
 // scan publishes everything that the spool holds. Rows of what was evicted stay as they are: the spool no longer knows
-// what they say. It begins anew if it is interrupted, and then finds most rows as they should be.
+// what they say. It begins anew if it is interrupted, and then finds most rows as they should be. The changes since its
+// first begin are followed when it is done, so that what goes meanwhile is seen to go.
 func (s *session) scan(ctx context.Context, progress func(studies int64)) error {
 	s.note(StateScanning)
-	from := s.o.Spool.LastSequence()
+	from, err := s.lastChange()
+	if err != nil {
+		return err
+	}
 	if err := s.o.Spool.Flush(ctx); err != nil { // what is behind from is readable now
 		return err
 	}
-	last := spool.Change{Sequence: from}
-	if from > 0 {
-		changes, err := s.o.Spool.Changes(from-1, 1)
-		if err == nil && len(changes) == 1 {
-			last = changes[0]
-		} else if err != nil && !errors.Is(err, spool.ErrChangesPruned) {
-			return err
-		}
-	}
 	s.state.scan = true
-	if err := s.update(ctx, func(w *writer) error { w.state.scan = true; return nil }); err != nil {
+	err = s.update(ctx, func(w *writer) error {
+		if w.state.scan = true; !s.begun {
+			w.state.passed(from)
+		}
+		return nil
+	})
+	if err != nil {
 		return err
 	}
+	s.begun = true
 	b, n := &batch{}, int64(0)
 	flush := func(least int) error {
 		if len(b.studies)+len(b.images) < least {
@@ -233,18 +224,29 @@ func (s *session) scan(ctx context.Context, progress func(studies int64)) error 
 	if err := flush(1); err != nil {
 		return err
 	}
-	err := s.update(ctx, func(w *writer) error {
-		w.state.scan = false
-		if w.state.passed(last); last.ID == 0 {
-			w.state.last = ""
-		}
-		return nil
-	})
-	if err == nil {
-		s.note(StateRunning)
-		s.log.Info("everything stored is published", "studies", n)
+	if err := s.update(ctx, func(w *writer) error { w.state.scan = false; return nil }); err != nil {
+		return err
 	}
-	return err
+	s.fill = false
+	s.note(StateRunning)
+	s.log.Info("everything stored is published", "studies", n)
+	return nil
+}
+
+// lastChange is the last change of the spool, without an instance if that is not known.
+func (s *session) lastChange() (last spool.Change, err error) {
+	last.Sequence = s.o.Spool.LastSequence()
+	if last.Sequence == 0 {
+		return last, nil
+	}
+	changes, err := s.o.Spool.Changes(last.Sequence-1, 1)
+	if errors.Is(err, spool.ErrChangesPruned) {
+		return last, nil
+	}
+	if err == nil && len(changes) == 1 {
+		last = changes[0]
+	}
+	return last, err
 }
 
 func (s *session) scanStudy(ctx context.Context, b *batch, study *spool.Study, flush func() error) error {

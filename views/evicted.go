@@ -1,9 +1,13 @@
 package views
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
+	"dcmgate/dicom"
 	"dcmgate/spool"
 )
 
@@ -37,15 +41,63 @@ func (d *dialect) evict() string {
 		d.name1("RelationField"), d.parameters(8, 1), d.name1("FileState"), d.parameters(9, 1), d.name1("Held"))
 }
 
-// absent counts the keys, of which one may be there several times, that have no row.
-func (w *writer) absent(t *table, keys []string) (int, error) {
+// lost counts, by tables, what was evicted before it had a row and will have none.
+func (s *session) lost(ctx context.Context, w *writer, gone []*spool.Instance) (n [len(tables)]int, err error) {
+	if len(gone) == 0 {
+		return n, nil
+	}
+	imageKeys, studyOf := make([]string, len(gone)), map[string]dicom.UID{}
+	for i, in := range gone {
+		imageKeys[i] = imageKey(in)
+		if in.StudyInstanceUID != "" { // without which there is no row
+			studyOf[rowKey(in.StudyInstanceUID)] = in.StudyInstanceUID
+		}
+	}
+	if s.o.Files != nil {
+		absent, err := w.absent(images, imageKeys)
+		if err != nil {
+			return n, err
+		}
+		n[1] = len(absent)
+	}
+	absent, err := w.absent(studies, slices.Collect(maps.Keys(studyOf)))
+	if err != nil {
+		return n, err
+	}
+	for _, key := range absent {
+		left, err := s.holds(ctx, studyOf[key])
+		if err != nil {
+			return n, err
+		}
+		if !left {
+			n[0]++
+		}
+	}
+	return n, nil
+}
+
+// holds tells whether the spool has something of a study, whose row follows if it is not there.
+func (s *session) holds(ctx context.Context, study dicom.UID) (bool, error) {
+	for _, err := range s.o.Spool.Studies(ctx, spool.StudyFilter{UIDs: []dicom.UID{study}}) {
+		return err == nil, err
+	}
+	return false, nil
+}
+
+// absent lists those of the keys, of which one may be there several times, that have no row.
+func (w *writer) absent(t *table, keys []string) (absent []string, err error) {
 	rows := make([]Row, len(keys))
 	for i, key := range keys {
 		rows[i].Key = key
 	}
 	rows = lastOfEach(rows)
 	there, err := w.known(t, rows)
-	return len(rows) - len(there), err
+	for _, r := range rows {
+		if _, ok := there[r.Key]; !ok {
+			absent = append(absent, r.Key)
+		}
+	}
+	return absent, err
 }
 
 // sweep takes away the files of the instances that were evicted last: a process that ended between the transaction that said

@@ -16,7 +16,7 @@ import (
 // Opener opens instances; [spool.Spool] is one.
 type Opener interface {
 	Open(id spool.InstanceID) (*spool.Reader, error)
-	Quieter
+	Host
 }
 
 // Exporter copies instances as Part 10 files into a shared folder. It implements [Files].

@@ -31,19 +31,24 @@ const (
 	exportGap      = 3 * time.Millisecond
 )
 
-// Quieter tells for how long nobody has been storing; 0 while somebody is. [spool.Spool] is one.
-type Quieter interface{ Quiet() time.Duration }
+// Host is the spool that an export is made of, or beside. [spool.Spool] is one.
+type Host interface {
+	// Quiet is for how long nobody has been storing; 0 while somebody is.
+	Quiet() time.Duration
+	// MakeRoom is an error if a file of so many bytes in a folder would take what the spool needs. It waits a moment for room.
+	MakeRoom(ctx context.Context, folder string, bytes int64) error
+}
 
 // folder is one that somebody else shares, with files that are seen whole or not at all.
 type folder struct {
-	quieter Quieter
-	root    string
-	prefix  string // of addresses, in place of the root
-	files   *unsynced
+	host   Host
+	root   string
+	prefix string // of addresses, in place of the root
+	files  *unsynced
 }
 
 // openFolder makes the folder if it is not there and throws away what an earlier run left half written.
-func openFolder(q Quieter, root, prefix string) (*folder, error) {
+func openFolder(h Host, root, prefix string) (*folder, error) {
 	if err := os.MkdirAll(filepath.Join(root, incoming), exportFolder); err != nil {
 		return nil, fmt.Errorf("export: %w%s", err, folderRemedy(err))
 	}
@@ -56,7 +61,7 @@ func openFolder(q Quieter, root, prefix string) (*folder, error) {
 			return nil, fmt.Errorf("export: %w", err)
 		}
 	}
-	return newFolder(q, root, prefix), nil
+	return newFolder(h, root, prefix), nil
 }
 
 // folderRemedy says how a folder comes to be one that may be written to, where that is what an error is about.
@@ -70,13 +75,13 @@ func folderRemedy(err error) string {
 	return ""
 }
 
-func newFolder(q Quieter, root, prefix string) *folder {
-	return &folder{quieter: q, root: root, prefix: prefix, files: newUnsynced(root)}
+func newFolder(h Host, root, prefix string) *folder {
+	return &folder{host: h, root: root, prefix: prefix, files: newUnsynced(root)}
 }
 
 // renamed is the same folder with other addresses.
 func (f *folder) renamed(prefix string) *folder {
-	return &folder{quieter: f.quieter, root: f.root, prefix: prefix, files: f.files}
+	return &folder{host: f.host, root: f.root, prefix: prefix, files: f.files}
 }
 
 // address is where others find the file of a place.
@@ -106,7 +111,11 @@ func (f *folder) put(ctx context.Context, place string, size int64, received tim
 		return err
 	}
 	began := time.Now()
-	if err := f.write(place, write); err != nil {
+	err := f.host.MakeRoom(ctx, f.root, size)
+	if err == nil {
+		err = f.write(place, write)
+	}
+	if err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	return f.rest(ctx, received, time.Since(began))
@@ -155,7 +164,7 @@ func (f *folder) rest(ctx context.Context, received time.Time, took time.Duratio
 	defer end.Stop()
 	look := time.NewTicker(exportGap / 3)
 	defer look.Stop()
-	for f.quieter.Quiet() < exportGap {
+	for f.host.Quiet() < exportGap {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

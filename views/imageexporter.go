@@ -30,8 +30,8 @@ type ImageExporter struct {
 
 // NewImageExporter makes the folder if it is not there and throws away what an earlier run left half written. prefix is the
 // address of the folder, for FilePath.
-func NewImageExporter(s ImageSource, q Quieter, root, prefix string) (*ImageExporter, error) {
-	to, err := openFolder(q, root, prefix)
+func NewImageExporter(s ImageSource, h Host, root, prefix string) (*ImageExporter, error) {
+	to, err := openFolder(h, root, prefix)
 	if err != nil {
 		return nil, err
 	}

@@ -130,6 +130,8 @@ type session struct {
 	*Publisher
 	*database
 	state state
+	begun bool // whether a scan goes on where one was interrupted: changes behind the state's are followed when it is done
+	fill  bool // whether what is published is not known before a scan has ended
 
 	nextQuiet, nextSurvey time.Time
 }
@@ -177,10 +179,14 @@ func (p *Publisher) begin(ctx context.Context, d *dialect, db *sql.DB) (*session
 	if s.state, err = readState(ctx, d, db, ""); err != nil {
 		return nil, err
 	}
-	if !s.state.scan {
-		s.state.scan, err = s.strange()
+	strange, err := s.strange()
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	s.begun = !strange && (s.state.sequence > 0 || !s.state.scan)
+	s.state.scan = s.state.scan || strange
+	s.fill = s.state.scan
+	return s, nil
 }
 
 // strange tells whether the database was filled from another spool, or from this one before its index was made anew: the
@@ -208,7 +214,7 @@ func (s *session) step(ctx context.Context) error {
 	began := time.Now()
 	changes, err := s.o.Spool.Changes(s.state.sequence, batchChanges)
 	if errors.Is(err, spool.ErrChangesPruned) {
-		s.state.scan = true
+		s.begun, s.fill, s.state.scan = false, true, true
 		return nil
 	}
 	if err != nil {

@@ -1,6 +1,8 @@
 package views
 
 import (
+	"context"
+	"errors"
 	"reflect"
 	"slices"
 	"strings"
@@ -269,5 +271,59 @@ func TestAnotherSpoolIsNoticed(t *testing.T) {
 		caughtUp(t, s, p)
 		peertest.Eventually(t, 10*time.Second, "its studies are there", func() bool { return len(exported(t, source, "V_StudyInfo")) == 3*(i+1) })
 		stop()
+	}
+}
+
+// lateFiles are files that cannot be written at first.
+type lateFiles struct {
+	Address
+	ready atomic.Bool
+	asked atomic.Int64
+}
+
+func (f *lateFiles) Ready(ctx context.Context, in *spool.Instance) (File, error) {
+	if f.asked.Add(1); !f.ready.Load() {
+		return File{}, errors.New("no space left on device")
+	}
+	return f.Address.Ready(ctx, in)
+}
+
+// TestWhatIsEvictedDuringTheFirstScanIsCounted: three of five images go while a new database cannot be filled, as the disk
+// of its files is full.
+func TestWhatIsEvictedDuringTheFirstScanIsCounted(t *testing.T) {
+	var clock testClock
+	clock.ms.Store(time.Now().UnixMilli())
+	s := openSpool(t, spool.Options{Now: clock.now})
+	for _, at := range [][2]int{{1, 1}, {1, 2}, {2, 1}} {
+		store(t, s, image(at[0], 1, at[1]))
+	}
+	files, registry := &lateFiles{Address: Address("/i/{id}")}, prometheus.NewRegistry()
+	source := sqliteFile(t)
+	o := Options{Source: source, Spool: s, Settings: settings(), Files: files, Registerer: registry}
+	p, stop := runPublisher(t, o)
+	peertest.Eventually(t, 10*time.Second, "a scan that fails", func() bool { return p.Status().State == StateFailing && files.asked.Load() > 0 })
+	if st := p.Status(); st.Behind != s.LastSequence() {
+		t.Errorf("%d changes behind of %d before the first scan has ended", st.Behind, s.LastSequence())
+	}
+	stop()
+	clock.ms.Add((2 * time.Hour).Milliseconds())
+	for _, at := range [][2]int{{3, 1}, {3, 2}} {
+		store(t, s, image(at[0], 1, at[1]))
+	}
+	s.SetLimits(spool.Limits{MinFree: -1, Retention: time.Hour})
+	peertest.Eventually(t, 10*time.Second, "the older ones are evicted", func() bool { return s.Stats().Evicted == 3 })
+	files.ready.Store(true)
+	p, _ = runPublisher(t, o)
+	caughtUp(t, s, p)
+	if rows := exported(t, source, "V_DocImage"); len(rows) != 2 {
+		t.Errorf("%d rows", len(rows))
+	}
+	const want = `# HELP dcmgate_views_lost_total Studies (V_StudyInfo) and images (V_DocImage) that were evicted before they could be published, by database and view.
+# TYPE dcmgate_views_lost_total counter
+dcmgate_views_lost_total{database="test",view="V_DocImage"} 3
+dcmgate_views_lost_total{database="test",view="V_StudyInfo"} 2
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "dcmgate_views_lost_total"); err != nil {
+		t.Error(err)
 	}
 }

@@ -79,4 +79,8 @@ func (s *state) numbers(t *table) *int64 {
 func (s *state) touch(now time.Time) { s.updated = max(s.updated, now.Format(dateTimeForm)) }
 
 // passed notes a change of the spool as published.
-func (s *state) passed(c spool.Change) { s.sequence, s.last = c.Sequence, c.ID.String() }
+func (s *state) passed(c spool.Change) {
+	if s.sequence, s.last = c.Sequence, c.ID.String(); c.ID == 0 {
+		s.last = ""
+	}
+}

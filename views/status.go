@@ -82,6 +82,9 @@ func (s *session) note(now State) {
 	st := &s.status
 	st.Sequence, st.StudyRows, st.ImageRows, st.UpdateAt = s.state.sequence, s.state.studySeq, s.state.imageSeq, s.state.updated
 	st.OtherRows, st.others = s.state.otherSeq, s.state.otherSequence
+	if s.fill {
+		st.Sequence = 0
+	}
 	s.metrics.up.Set(1)
 	s.metrics.behind.Set(float64(s.behind()))
 }

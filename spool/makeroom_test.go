@@ -1,0 +1,164 @@
+package spool
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"dcmgate/internal/synth"
+	"dcmgate/spool/segment"
+)
+
+// pooled is a spool whose pool holds something.
+func pooled(t *testing.T) (s *Spool, f *faulty, pool func() int64) {
+	t.Helper()
+	o, c := small(), newClock()
+	o.SegmentSize, o.Retention, o.Now = 1<<20, time.Hour, c.now
+	s, f = openFaulty(t, t.TempDir(), o)
+	tpl := synth.NewTemplate(100_000, 1)
+	for i := range 30 {
+		mustSend(t, s, tpl.Object(1, 1, i))
+	}
+	flush(t, s)
+	c.advance(3 * time.Hour)
+	evictNow(t, s)
+	pool = func() int64 {
+		st, err := f.segments.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.PoolBytes
+	}
+	if pool() < 2<<20 {
+		t.Fatalf("%d bytes in the pool", pool())
+	}
+	return s, f, pool
+}
+
+// The index lacks a little room, which the pool has: what is stored then is indexed, and the rest of the pool stays.
+func TestThePoolGivesRoomToTheIndex(t *testing.T) {
+	s, _, pool := pooled(t)
+	full := pool()
+	err := s.adjust(func(x *tx) error {
+		x.onDurable(func() {
+			s.room.used = memTableSize
+			s.room.free = func() (int64, error) { return indexRoomLeast - 1 + full - pool(), nil }
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustSend(t, s, synth.NewTemplate(3000, 1).Object(2, 1, 1))
+	flush(t, s)
+	if err := s.Health(); err != nil {
+		t.Error(err)
+	}
+	if left := pool(); left <= 0 || left >= full {
+		t.Errorf("%d bytes of %d are left in the pool", left, full)
+	}
+}
+
+// On a disk without a free byte what has been delivered is evicted, and the reserve stays for the table of a memtable. So it is
+// while the rest of the memtable is left for that, and others wait.
+func TestEvictionOnAFullDisk(t *testing.T) {
+	t.Run("", func(t *testing.T) { testEvictionOnAFullDisk(t, false) })
+	t.Run("little is left of the memtable", func(t *testing.T) { testEvictionOnAFullDisk(t, true) })
+}
+
+func testEvictionOnAFullDisk(t *testing.T, little bool) {
+	t.Helper()
+	o, c := small(), newClock()
+	o.Retention, o.ReserveBytes, o.Now = time.Hour, 1<<20, c.now
+	s, f := openFaulty(t, t.TempDir(), o)
+	for i := range 3 {
+		mustSend(t, s, synth.NewTemplate(3000, 1).Object(1, 1, i), to("cloud")...)
+	}
+	deliverAll(t, s, "cloud")
+	var room atomic.Bool
+	err := s.adjust(func(x *tx) error {
+		x.onDurable(func() {
+			s.room.free = func() (int64, error) {
+				if room.Load() {
+					return 1 << 40, nil
+				}
+				return 0, nil
+			}
+			if little {
+				s.room.used = memTableSize - memTableRelief
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.set(func() { f.stats = func(st *segment.Stats) { st.FreeBytes, st.PoolBytes = 0, 0 } })
+	s.pressure.noSpace()
+	if l := s.Pressure(); l != LevelFull {
+		t.Errorf("pressure %v", l)
+	}
+	others := make(chan error, 1)
+	go func() { others <- s.adjust(func(*tx) error { return nil }) }()
+	if little {
+		waitFor(t, func() bool { return errors.Is(s.Health(), syscall.ENOSPC) })
+	}
+	c.advance(3 * time.Hour)
+	waitFor(t, func() bool {
+		s.wakeEvictor()
+		return s.Stats().Evicted == 3
+	})
+	if given := !exists(s.reserve.path); given != little {
+		t.Errorf("the reserve was given: %v", given)
+	}
+	if healthy := s.Health() == nil; healthy == little {
+		t.Errorf("healthy: %v", healthy)
+	}
+	if err := <-others; little != errors.Is(err, ErrUnhealthy) {
+		t.Errorf("others: %v", err)
+	}
+	room.Store(true)
+	waitFor(t, func() bool { return s.Health() == nil })
+	verifyClean(t, s)
+}
+
+func TestMakeRoom(t *testing.T) {
+	for _, row := range []struct {
+		minFree, free, pool int64 // MiB; the pool is what it is, or 0
+		need                int64
+		shrinks, ok         bool
+	}{
+		{minFree: 100, free: 120, need: 20, ok: true},
+		{minFree: 100, free: 119, need: 20},
+		{minFree: 100, free: 119, pool: 1, need: 20, shrinks: true, ok: true},
+		{minFree: 100, free: 50, pool: 1, need: 20},
+		{minFree: -1, free: 48, need: 1},
+		{minFree: -1, free: 49, need: 1, ok: true},
+	} {
+		t.Run(fmt.Sprintf("%+v", row), func(t *testing.T) {
+			s, f, pool := pooled(t)
+			before := pool()
+			s.pressure.limits.Store(&Limits{MinFree: max(row.minFree<<20, -1)})
+			f.set(func() {
+				f.stats = func(st *segment.Stats) {
+					st.FreeBytes = row.free << 20
+					st.PoolBytes *= row.pool
+				}
+			})
+			err := s.MakeRoom(t.Context(), s.dir, row.need<<20)
+			if row.ok != (err == nil) || err != nil && (!errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), fmt.Sprintf("%d MiB are free", row.free))) {
+				t.Error(err)
+			}
+			if shrunk := pool() < before; shrunk != row.shrinks {
+				t.Errorf("%d bytes of %d are left in the pool", pool(), before)
+			}
+			if err := s.MakeRoom(t.Context(), "/proc", 1<<40); err != nil {
+				t.Errorf("on another file system: %v", err)
+			}
+		})
+	}
+}

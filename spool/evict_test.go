@@ -412,7 +412,8 @@ func TestQuotaHoldsInABurst(t *testing.T) {
 	}
 }
 
-func TestReserveIsGivenBack(t *testing.T) {
+// The reserve is held while a disk is full, given when the index needs a table, and held again later.
+func TestReserveIsGivenToTheIndex(t *testing.T) {
 	o := small()
 	o.ReserveBytes = 1 << 20
 	s, f := openFaulty(t, t.TempDir(), o)
@@ -424,8 +425,26 @@ func TestReserveIsGivenBack(t *testing.T) {
 	if _, err := s.Begin(incoming(obj)); !errors.Is(err, ErrFull) {
 		t.Fatal(err)
 	}
-	if s.Pressure() != LevelFull || exists(s.reserve.path) {
-		t.Error("not full, or the reserve is still held")
+	if s.Pressure() != LevelFull || !exists(s.reserve.path) {
+		t.Error("not full, or the reserve is given for nothing")
+	}
+	err := s.adjust(func(x *tx) error {
+		x.onDurable(func() {
+			s.room.used = memTableSize
+			s.room.free = func() (int64, error) {
+				if exists(s.reserve.path) {
+					return 0, nil
+				}
+				return 1 << 40, nil
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.adjust(func(*tx) error { return nil }); err != nil || exists(s.reserve.path) {
+		t.Errorf("the index was not given the reserve: %v", err)
 	}
 	f.set(func() { f.begin = nil })
 	s.pressure.refuse.Store(0)

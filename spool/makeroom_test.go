@@ -153,7 +153,7 @@ func TestMakeRoom(t *testing.T) {
 			if row.ok != (err == nil) || err != nil && (!errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), fmt.Sprintf("%d MiB are free", row.free))) {
 				t.Error(err)
 			}
-			if shrunk := pool() < before; shrunk != row.shrinks {
+			if shrunk := pool() < before; shrunk != row.shrinks && row.free >= row.minFree { // else the evictor may
 				t.Errorf("%d bytes of %d are left in the pool", pool(), before)
 			}
 			if err := s.MakeRoom(t.Context(), "/proc", 1<<40); err != nil {

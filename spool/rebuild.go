@@ -90,6 +90,7 @@ func (r *rebuild) build() (err error) {
 	}
 	s.reserve = newReserve(filepath.Join(s.dir, reserveName), s.o.ReserveBytes)
 	s.room = newIndexRoom(path, s.reserve)
+	s.room.pool = s.giveFromPool
 	if s.db, err = openIndex(s.room, s.log); err != nil {
 		return err
 	}

@@ -49,7 +49,11 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return exitOK
 	}
 	if !errors.Is(err, errReported) {
-		for line := range strings.Lines(err.Error()) {
+		text := err.Error()
+		if ctx.Err() != nil { // by a signal, in words of those who send them
+			text = strings.ReplaceAll(text, context.Canceled.Error(), "interrupted")
+		}
+		for line := range strings.Lines(text) {
 			fmt.Fprintf(stderr, "dcmgate: %s\n", strings.TrimRight(line, "\n"))
 		}
 	}

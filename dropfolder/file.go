@@ -37,6 +37,7 @@ func (s stamp) sameContent(o stamp) bool {
 
 func (s stamp) folder() bool  { return s.mode&unix.S_IFMT == unix.S_IFDIR }
 func (s stamp) regular() bool { return s.mode&unix.S_IFMT == unix.S_IFREG }
+func (s stamp) empty() bool   { return s.regular() && s.size == 0 }
 
 // File is a complete regular file, open for reading from its begin.
 type File struct {

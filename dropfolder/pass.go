@@ -169,7 +169,7 @@ func (p *pass) judge(ctx context.Context, d *directory, c *candidate) Verdict {
 		return Rejected(CodeSpecial, "it is a FIFO, device or socket, not a file")
 	case s.nlink > 1:
 		return Rejected(CodeLink, "it is a hard link, so that the file also is elsewhere; copy the file itself")
-	case s.size == 0:
+	case s.empty():
 		return p.patiently(c, Rejected(CodeEmpty, "it is empty; copy it again"))
 	case p.o.MaxSize > 0 && s.size > p.o.MaxSize:
 		return Rejected(CodeTooLarge, fmt.Sprintf("it has %d bytes; the limit of the drop folder is %d (max_size)", s.size, p.o.MaxSize))

@@ -176,7 +176,7 @@ func (w *Watcher) look(ctx context.Context, folder *directory) {
 			known.saw(state, now)
 		case len(w.candidates) >= w.most:
 			return stop
-		case d.locked && len(w.candidates) >= w.most/2: // they would keep others waiting for ever
+		case (d.locked || state.empty()) && len(w.candidates) >= w.most/2: // such would keep others waiting
 		default:
 			w.candidates[name] = &candidate{path: name, state: state, first: now, since: now}
 		}

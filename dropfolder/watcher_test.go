@@ -604,6 +604,30 @@ func TestReadOnlyFolderLeavesRoom(t *testing.T) {
 	b.has()
 }
 
+// TestEmptyFilesLeaveRoom has more empty files than are known at a time, as a copy that has run out of room leaves them: others
+// are taken all the same, and the empty ones are moved aside in their time.
+func TestEmptyFilesLeaveRoom(t *testing.T) {
+	b := newBench(t, Options{})
+	b.most = 10
+	for i := range 2 * b.most {
+		b.write(fmt.Sprintf("a%02d", i), "")
+	}
+	b.settle()
+	b.write("b", "1")
+	b.settle()
+	b.askedFor("b")
+	if s := b.Status(); s.Waiting != b.most/2 {
+		t.Errorf("status %+v", s)
+	}
+	for range 8 {
+		b.after(b.o.Patience)
+		b.settle()
+	}
+	if s := b.Status(); s.Waiting != 0 || s.Rejected != 2*b.most {
+		t.Errorf("status %+v", s)
+	}
+}
+
 func TestDepthIsBounded(t *testing.T) {
 	b := newBench(t, Options{})
 	deep := strings.Repeat("d/", maxDepth)

@@ -226,6 +226,7 @@ func (c *courier) dialCommitment(ctx context.Context) (*dimse.Association, error
 func (c *courier) moreToAsk(ctx context.Context) []spool.Job {
 	now := time.Now()
 	c.mu.Lock()
+	c.asker.expire(c, now) // an answer may take longer than the report may
 	room := len(c.asker.open) < c.asker.bound() && !c.halted() && ctx.Err() == nil
 	c.mu.Unlock()
 	if !room {

@@ -62,7 +62,7 @@ func TestBatches(t *testing.T) {
 }
 
 func TestReportOnAnotherAssociation(t *testing.T) {
-	v := &vault{take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
+	v := &vault{together: 3, take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
 	r := startCustody(t, 3, v, nil)
 	r.until("asked", func() bool { return len(v.made()) == 1 })
 	result := all(v.made()[0])
@@ -87,7 +87,7 @@ func TestReportOnAnotherAssociation(t *testing.T) {
 // TestNoReport has a destination that takes requests and falls silent. It is asked again, ever more rarely; that a report
 // comes late is as good as that it comes.
 func TestNoReport(t *testing.T) {
-	v := &vault{take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
+	v := &vault{together: 3, take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
 	r := startCustody(t, 3, v, func(d *Destination) {
 		d.Commitment.Linger, d.Commitment.Timeout = time.Millisecond, 100*time.Millisecond
 	})
@@ -105,9 +105,12 @@ func TestNoReport(t *testing.T) {
 		t.Errorf("the late report is answered %v", got)
 	}
 	r.untilCounts(spool.JobCounts{Committed: 3})
-	if r.running.Load().Status()[0].Commitment.Trouble != nil {
-		t.Error("still in trouble")
-	}
+	r.until("out of trouble", func() bool { // which the requests since can bring back
+		for _, rq := range v.made() {
+			r.report("CLOUD", all(rq))
+		}
+		return r.running.Load().Status()[0].Commitment.Trouble == nil
+	})
 }
 
 func TestRefusals(t *testing.T) {
@@ -153,10 +156,15 @@ func TestRefusals(t *testing.T) {
 				return nil
 			}
 			r := startCustody(t, 4, v, func(d *Destination) {
-				if d.Commitment.Attempts = 2; reasonOf(row.reason).result == spool.ResultAskAgain {
-					d.Commitment.Timeout = 2 * time.Second
-				}
+				d.Commitment.Attempts = 2
 			})
+			if reasonOf(row.reason).result == spool.ResultAskAgain { // after a minute, which an operator does not wait
+				again := spool.JobFilter{Destination: "cloud", State: spool.JobAwaiting}
+				r.untilCounts(spool.JobCounts{Awaiting: 1, Committed: 3})
+				if n, _, err := r.spool.Redrive(t.Context(), again, "now"); n != 1 || err != nil {
+					t.Errorf("%d, %v", n, err)
+				}
+			}
 			r.untilCounts(row.want)
 			mu.Lock()
 			defer mu.Unlock()
@@ -178,7 +186,7 @@ func TestRefusals(t *testing.T) {
 
 // TestOddReports are what no SCP should send.
 func TestOddReports(t *testing.T) {
-	v := &vault{take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
+	v := &vault{together: 4, take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
 	r := startCustody(t, 4, v, func(d *Destination) { d.Commitment.Timeout = time.Hour })
 	r.until("asked", func() bool { return len(v.made()) == 1 })
 	rq := v.made()[0]
@@ -258,7 +266,7 @@ func TestDestinationsThatCannotBeAsked(t *testing.T) {
 
 // TestGoesOnAfterARestart stops the forwarder between request and report.
 func TestGoesOnAfterARestart(t *testing.T) {
-	v := &vault{take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
+	v := &vault{together: 3, take: func(int, *dimse.Request, *commitment.Request) error { return nil }}
 	var d Destination
 	r := startCustody(t, 3, v, func(given *Destination) {
 		given.Commitment.Batch = 2
@@ -288,8 +296,7 @@ func TestGoesOnAfterARestart(t *testing.T) {
 
 // TestOneAssociation never opens two where one is allowed, and lets deliveries go first.
 func TestOneAssociation(t *testing.T) {
-	v := &vault{take: func(int, *dimse.Request, *commitment.Request) error { return nil }} // never reports
-	v.serves = 1
+	v := &vault{serves: 1, together: 5, take: func(int, *dimse.Request, *commitment.Request) error { return nil }} // never reports
 	r := startCustody(t, 5, v, func(d *Destination) {
 		d.Associations, d.Linger, d.Commitment.Linger = 1, time.Minute, time.Minute
 	})
@@ -306,11 +313,18 @@ func TestOneAssociation(t *testing.T) {
 // TestAskedBesideABacklog has deliveries go on all the time over the one association there may be.
 func TestAskedBesideABacklog(t *testing.T) {
 	const n = 120
-	v := &vault{serves: 1, take: func(_ int, rq *dimse.Request, r *commitment.Request) error { reportOn(rq, all(r)); return nil }}
+	delivered := make(chan int, n) // when a request came
+	v := &vault{serves: 1}
+	v.take = func(_ int, rq *dimse.Request, r *commitment.Request) error {
+		v.mu.Lock()
+		delivered <- len(v.copies)
+		v.mu.Unlock()
+		reportOn(rq, all(r))
+		return nil
+	}
 	v.archive.receive = func(int, *dimse.Request) dimse.Status { time.Sleep(5 * time.Millisecond); return dimse.StatusSuccess }
 	r := startCustody(t, n, v, func(d *Destination) { d.Associations, d.Commitment.Wait = 1, 50*time.Millisecond })
-	r.until("asked before everything is delivered", func() bool { return len(v.made()) > 0 })
-	if c := r.spool.Counts()["cloud"]; c.Pending+c.Active == 0 {
+	if <-delivered == n {
 		t.Error("everything was delivered first")
 	}
 	r.untilCounts(spool.JobCounts{Committed: n})

@@ -26,6 +26,7 @@ type vault struct {
 	archive
 	unsupported bool
 	serves      int32 // associations at once; 0 any number
+	together    int   // nothing is asked for before so many instances are delivered
 	// take does something with the nth request; an error refuses it.
 	take func(n int, rq *dimse.Request, r *commitment.Request) error
 
@@ -136,6 +137,7 @@ type custodyRig struct {
 	*testing.T
 	spool    *spool.Spool
 	running  atomic.Pointer[Forwarder]
+	custody  Custody
 	registry *prometheus.Registry
 	log      *logBuffer
 	listener string
@@ -146,7 +148,7 @@ type custodyRig struct {
 func startCustody(t *testing.T, n int, v *vault, change func(*Destination)) *custodyRig {
 	t.Helper()
 	s, digests := fill(t, n, 2000)
-	r := &custodyRig{T: t, spool: s, log: &logBuffer{}}
+	r := &custodyRig{T: t, spool: s, custody: &patientCustody{Spool: s, n: v.together}, log: &logBuffer{}}
 	for uid := range digests {
 		r.sent = append(r.sent, uid)
 	}
@@ -174,13 +176,30 @@ func startCustody(t *testing.T, n int, v *vault, change func(*Destination)) *cus
 	return r
 }
 
+// patientCustody keeps to itself what awaits commitment until so much of it does: what is asked for at once does not hang on how
+// fast it was delivered.
+type patientCustody struct {
+	*spool.Spool
+	n       int
+	reached atomic.Bool
+}
+
+func (c *patientCustody) Awaiting(destination string, until time.Time, limit int) ([]spool.Job, error) {
+	jobs, err := c.Spool.Awaiting(destination, until, max(limit, c.n))
+	if !c.reached.Load() && len(jobs) < c.n {
+		return nil, err
+	}
+	c.reached.Store(true)
+	return jobs[:min(len(jobs), limit)], err
+}
+
 // start runs a forwarder until the test ends or stop is called.
 func (r *custodyRig) start(destinations ...Destination) {
 	r.Helper()
 	r.registry = prometheus.NewRegistry()
 	n := &DIMSE{CallingAETitle: "DCMGATE"}
 	f, err := New(Options{
-		Queue: FromSpool(r.spool), Dialer: n, Custody: r.spool, Commitments: n, Destinations: destinations,
+		Queue: FromSpool(r.spool), Dialer: n, Custody: r.custody, Commitments: n, Destinations: destinations,
 		Registerer: r.registry, Logger: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	if err != nil {

@@ -327,7 +327,9 @@ func TestStallingArchive(t *testing.T) {
 		case <-ctx.Done():
 		}
 	}})
-	u := client(t, p, func(o *Options) { o.QueryTimeout = 50 * time.Millisecond })
+	u := client(t, p, func(o *Options) {
+		o.QueryTimeout, o.Associations = 50*time.Millisecond, breakerThreshold // none waits for the place of another
+	})
 	for range breakerThreshold {
 		if _, err := ask(t.Context(), u, studies); err == nil || !strings.Contains(err.Error(), "did not answer in time") {
 			t.Fatal(err)

@@ -112,7 +112,12 @@ func TestDropFolderGoesWhileAFileIsUnderWay(t *testing.T) {
 	}
 	put := func(name string) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(folder, name), []byte("12345"), 0o600); err != nil {
+		aside := filepath.Join(t.TempDir(), name) // whole at once: it is quiet for longer than 10 ms soon
+		err := os.WriteFile(aside, []byte("12345"), 0o600)
+		if err == nil {
+			err = os.Rename(aside, filepath.Join(folder, name))
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}

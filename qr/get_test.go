@@ -464,13 +464,12 @@ func TestGetCancelledInTheMidstOfADataSet(t *testing.T) {
 		p := g.begin(a, StudyRootGet, bigStudy)
 		<-arrived
 		time.Sleep(20 * time.Millisecond) // the data set fills what is between
-		if taken {
-			close(goOn)
-		}
 		if err := p.Cancel(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if !taken {
+		if taken {
+			close(goOn)
+		} else {
 			peertest.Eventually(t, 10*time.Second, "the request is done with", func() bool { return g.ended.Load() == 1 })
 			close(goOn)
 		}
@@ -508,7 +507,7 @@ func TestGetWithFaultyRequestors(t *testing.T) {
 			a.Release(ctx) // it waits for its own request
 		}},
 	} {
-		g := &getter{t: t, timeouts: dimse.Timeouts{WriteTimeout: 300 * time.Millisecond, DIMSETimeout: 300 * time.Millisecond, ARTIM: 300 * time.Millisecond}}
+		g := &getter{t: t, timeouts: dimse.Timeouts{WriteTimeout: 300 * time.Millisecond, DIMSETimeout: 300 * time.Millisecond}}
 		ended = &g.ended
 		var a *dimse.Association
 		var ready sync.WaitGroup

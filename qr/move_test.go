@@ -453,7 +453,11 @@ func TestFaultyMoveDestinations(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := moved(t, networkSCP(index, address), Caller{}, PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P1"}, &responses{}, nil)
+		var timeouts dimse.Timeouts
+		if row.faults.StallRate > 0 {
+			timeouts = impatient
+		}
+		w := moved(t, networkSCP(index, address, timeouts), Caller{}, PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P1"}, &responses{}, nil)
 		if c := w.final(); c.Status != row.status || counts(c) != row.counts {
 			t.Errorf("%s: %v, %s, %q", row.name, c.Status, counts(c), c.ErrorComment)
 		}
@@ -464,15 +468,17 @@ func TestFaultyMoveDestinations(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close() // accepts connections and says nothing
-	w := moved(t, networkSCP(index, l.Addr().String()), Caller{}, PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P1"}, &responses{}, nil)
+	w := moved(t, networkSCP(index, l.Addr().String(), impatient), Caller{}, PatientRootMove, object{"QueryRetrieveLevel": "PATIENT", "PatientID": "P1"}, &responses{}, nil)
 	if c := w.final(); c.Status != 0xA702 || counts(c) != "0 4 0" {
 		t.Errorf("silent: %v, %s", c.Status, counts(c))
 	}
 }
 
-func networkSCP(index Index, address string) *SCP {
-	dialer := &dimse.Dialer{LocalAETitle: "DCMGATE", ConnectTimeout: time.Second,
-		Timeouts: dimse.Timeouts{ARTIM: 300 * time.Millisecond, WriteTimeout: time.Second, DIMSETimeout: 300 * time.Millisecond}}
+// impatient are timeouts that a test can wait for.
+var impatient = dimse.Timeouts{ARTIM: 300 * time.Millisecond, WriteTimeout: time.Second, DIMSETimeout: 300 * time.Millisecond}
+
+func networkSCP(index Index, address string, timeouts dimse.Timeouts) *SCP {
+	dialer := &dimse.Dialer{LocalAETitle: "DCMGATE", Timeouts: timeouts}
 	return New(Options{Index: index, Destination: func(string) Dial {
 		return func(ctx context.Context, contexts []pdu.PresentationContext) (transfer.Association, error) {
 			a, err := dialer.Dial(ctx, address, dimse.Proposal{CalledAETitle: "WS", Contexts: contexts, AsyncOperationsWindow: 8})

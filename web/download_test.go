@@ -11,6 +11,7 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -362,13 +363,17 @@ func TestHostileNames(t *testing.T) {
 
 // A client that takes nothing is left after the write timeout.
 func TestSlowClient(t *testing.T) {
-	s := newSite(t, func(o *Options) { o.WriteTimeout = 300 * time.Millisecond })
+	s := newSite(t, nil)
 	_, _, address := s.one(12_000_000)
-	resp, err := http.Get(address)
+	s.change(func(o *Settings) { o.WriteTimeout = 300 * time.Millisecond })
+	conn, err := net.Dial("tcp", s.http.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", strings.TrimPrefix(address, s.http.URL)); err != nil {
+		t.Fatal(err)
+	}
 	for limit := time.Now().Add(2 * time.Minute); !strings.Contains(s.log.String(), "outcome=aborted"); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(limit) {
 			t.Fatalf("it is still waited for:\n%s", s.log)

@@ -201,27 +201,31 @@ func (c *committer) pause(empty bool, wait time.Duration) {
 }
 
 // write makes a batch durable, in as many transactions as it takes. While there is no room for it, what makes room goes first,
-// and comes in from the queue.
+// and comes in from the queue. It does not return before there is room, as nobody may send what would ask for it.
 func (c *committer) write(batch []op) error {
 	defer c.idle()
-	for len(batch) > 0 {
+	for short := false; short || len(batch) > 0; {
 		c.busy()
 		err := c.room(0, false)
 		if err == nil {
-			n, err := c.transaction(batch, false)
-			if err != nil {
-				return failAll(batch, err)
+			if short { // and all that was written meanwhile is
+				short = false
+				c.health.indexWritten()
 			}
-			batch = batch[n:]
+			if len(batch) == 0 {
+				continue
+			}
+			if batch, err = c.transaction(batch, len(batch), false); err != nil {
+				return err
+			}
 			continue
 		}
+		short = true
 		c.failing(err)
 		if first := reliefFirst(batch); first > 0 && c.room(0, true) == nil {
-			n, err := c.transaction(batch[:first], true)
-			if err != nil {
-				return failAll(batch, err)
+			if batch, err = c.transaction(batch, first, true); err != nil {
+				return err
 			}
-			batch = batch[n:]
 			continue
 		}
 		more, ok := c.await()
@@ -269,20 +273,22 @@ func (c *committer) await() (more []op, ok bool) {
 	return more, true
 }
 
-// transaction makes the first n operations durable.
-func (c *committer) transaction(batch []op, relief bool) (n int, err error) {
+// transaction makes some of the first operations of a batch durable, at least one, and gives the rest. After an error all have
+// failed.
+func (c *committer) transaction(batch []op, first int, relief bool) (rest []op, err error) {
 	t := newTx(c.db, c.ledger, c.now())
 	t.quiet = c.quiet
-	for n < len(batch) && !t.full() {
+	n := 0
+	for n < first && !t.full() {
 		if err := batch[n].apply(t); err != nil {
 			t.txn.Discard()
-			return 0, err
+			return nil, failAll(batch, err)
 		}
 		n++
 	}
 	began := time.Now()
 	if err := c.persist(t, relief); err != nil {
-		return 0, err
+		return nil, failAll(batch, err)
 	}
 	c.lastEnd = time.Now()
 	took := c.lastEnd.Sub(began)
@@ -291,7 +297,7 @@ func (c *committer) transaction(batch []op, relief bool) (n int, err error) {
 	for _, fn := range t.after {
 		fn()
 	}
-	return n, nil
+	return batch[n:], nil
 }
 
 // failing notes an error that puts transactions off.
@@ -322,13 +328,13 @@ func (c *committer) persist(t *tx, relief bool) error {
 		return err
 	}
 	bytes := memTableBytes(t.writes)
-	err := c.try(t.txn, bytes, relief)
+	err := c.try(t.txn, bytes)
 	for wait := retryInterval; err != nil; wait = min(2*wait, retryMax) {
 		c.failing(err)
 		if !c.sleep(wait) {
 			return fmt.Errorf("%w: write the index: %w", ErrUnhealthy, err)
 		}
-		err = c.again(t.writes, bytes, relief)
+		err = c.again(t.writes, bytes)
 	}
 	if !relief { // which says nothing of others
 		c.health.indexWritten()
@@ -336,7 +342,7 @@ func (c *committer) persist(t *tx, relief bool) error {
 	return nil
 }
 
-func (c *committer) again(writes []write, bytes int64, relief bool) error {
+func (c *committer) again(writes []write, bytes int64) error {
 	txn := c.db.NewTransaction(true)
 	defer txn.Discard()
 	for _, w := range writes {
@@ -344,12 +350,13 @@ func (c *committer) again(writes []write, bytes int64, relief bool) error {
 			return err
 		}
 	}
-	return c.try(txn, bytes, relief)
+	return c.try(txn, bytes)
 }
 
-// try commits if there is room for it.
-func (c *committer) try(txn *badger.Txn, bytes int64, relief bool) error {
-	if err := c.room(bytes, relief); err != nil {
+// try commits if there is room for it. That for others was there when its operations were applied; if it has gone since, the
+// transaction takes of what is left to those that make room, as they cannot go before it any more.
+func (c *committer) try(txn *badger.Txn, bytes int64) error {
+	if err := c.room(bytes, true); err != nil {
 		txn.Discard()
 		return err
 	}

@@ -126,6 +126,86 @@ func testEvictionOnAFullDisk(t *testing.T, little bool) {
 	verifyClean(t, s)
 }
 
+// noRoom opens a spool with delivered instances whose memtable may be full for all but evictions, on a disk that has no room until
+// it is given some.
+func noRoom(t *testing.T) (s *Spool, c *clock, room *atomic.Bool) {
+	t.Helper()
+	o := small()
+	c, room = newClock(), new(atomic.Bool)
+	o.Retention, o.Now = time.Hour, c.now
+	s, _ = openFaulty(t, t.TempDir(), o)
+	for i := range 3 {
+		mustSend(t, s, synth.NewTemplate(3000, 1).Object(1, 1, i), to("cloud")...)
+	}
+	deliverAll(t, s, "cloud")
+	err := s.adjust(func(x *tx) error {
+		x.onDurable(func() {
+			s.room.used = memTableSize - memTableRelief
+			s.room.free = func() (int64, error) {
+				if room.Load() {
+					return 1 << 40, nil
+				}
+				return 0, nil
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, c, room
+}
+
+// Whatever was the last to find no room, an index that nobody has anything to write into is healthy again when there is some: until
+// then nobody may send what would show it.
+func TestHealthReturnsWithRoom(t *testing.T) {
+	for _, row := range []struct {
+		name string
+		last func(t *testing.T, s *Spool, c *clock)
+	}{
+		{"evictions", func(t *testing.T, s *Spool, c *clock) {
+			c.advance(3 * time.Hour)
+			waitFor(t, func() bool {
+				s.wakeEvictor()
+				return s.Stats().Evicted == 3 && len(s.ledger.checkpoints()) == 0 // and recycled, after which nothing is written
+			})
+		}},
+		{"nothing to write", func(t *testing.T, s *Spool, _ *clock) { s.committer.enqueue(&flushOp{make(chan error, 1)}, true) }},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			s, c, room := noRoom(t)
+			row.last(t, s, c)
+			waitFor(t, func() bool { return errors.Is(s.Health(), syscall.ENOSPC) })
+			room.Store(true)
+			waitFor(t, func() bool { return s.Health() == nil && s.Pressure() != LevelFull })
+			mustSend(t, s, synth.NewTemplate(3000, 1).Object(2, 1, 1))
+		})
+	}
+}
+
+// The room goes between the look at it and a transaction: what makes room is not kept behind that for ever.
+func TestRoomLostBeforeATransaction(t *testing.T) {
+	s, c, room := noRoom(t)
+	room.Store(true)
+	lost := make(chan error, 1)
+	go func() {
+		lost <- s.adjust(func(x *tx) error {
+			room.Store(false)
+			x.set(metaKey("test"), nil)
+			return nil
+		})
+	}()
+	waitFor(t, func() bool { return !room.Load() })
+	c.advance(3 * time.Hour)
+	waitFor(t, func() bool {
+		s.wakeEvictor()
+		return s.Stats().Evicted == 3
+	})
+	if err := <-lost; err != nil && !errors.Is(err, ErrUnhealthy) {
+		t.Error(err)
+	}
+}
+
 func TestMakeRoom(t *testing.T) {
 	for _, row := range []struct {
 		minFree, free, pool int64 // MiB; the pool is what it is, or 0

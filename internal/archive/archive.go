@@ -35,7 +35,7 @@ type Options struct {
 type Entry struct {
 	Digest    [sha256.Size]byte // SHA-256 of the data set as first answered with success
 	Bytes     int64
-	Answered  int  // times it was received whole and answered with success
+	Answered  int  // times it was received whole and answered with success, or is being answered
 	Unsure    int  // times it was received whole and the answer may not have reached the sender
 	Conflicts int  // times it came again with other content
 	Warned    bool // answered with a warning at least once
@@ -193,8 +193,11 @@ func (a *Archive) store(ctx context.Context, w dimse.ResponseWriter, rq *dimse.R
 	if fault == faultWarning {
 		status = 0xB000
 	}
-	err := w.Respond(dimse.Command{Status: status}, nil)
-	a.record(rq.Command.AffectedSOPInstanceUID, d, err == nil, fault == faultWarning)
+	// Entered first: whoever has been told that an instance arrived finds it in the ledger.
+	a.record(rq.Command.AffectedSOPInstanceUID, d, true, fault == faultWarning)
+	if err := w.Respond(dimse.Command{Status: status}, nil); err != nil {
+		a.unanswered(rq.Command.AffectedSOPInstanceUID)
+	}
 }
 
 func (a *Archive) abort(rq *dimse.Request) {
@@ -232,6 +235,16 @@ func (a *Archive) record(sop dicom.UID, d *digester, answered, warned bool) {
 		a.counts.Unsure++
 	}
 	a.mu.Unlock()
+}
+
+// unanswered takes back that success went out for an instance of the ledger.
+func (a *Archive) unanswered(sop dicom.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.ledger[sop]
+	e.Answered--
+	e.Unsure++
+	a.counts.Unsure++
 }
 
 // Lookup returns the ledger's entry of an instance.

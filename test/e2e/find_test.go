@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"dcmgate/dicom"
 	"dcmgate/dimse"
@@ -151,9 +150,7 @@ func TestFindscu(t *testing.T) {
 	if _, out := findscu(t, g, "", "-S", "-k", "QueryRetrieveLevel=SERIES", "-k", "SeriesInstanceUID"); !strings.Contains(out, "IdentifierDoesNotMatchSOPClass") && !strings.Contains(out, "DataSetDoesNotMatchSOPClass") && !strings.Contains(out, "0xa900") {
 		t.Errorf("a query without unique key: %s", out)
 	}
-	if n := g.metric(t, "dcmgate_queries_total", `status="0000"`); n != 24 {
-		t.Errorf("%v queries counted", n)
-	}
+	g.counts(t, 24, "dcmgate_queries_total", `status="0000"`)
 }
 
 // The command asks as DCMTK does.
@@ -237,7 +234,7 @@ func TestCancelOnTheWire(t *testing.T) {
 	if err := a.Release(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	peertest.Eventually(t, 10*time.Second, "three queries are counted", func() bool { return g.metric(t, "dcmgate_queries_total") == 3 })
+	g.counts(t, 3, "dcmgate_queries_total")
 }
 
 // Orthanc as the user of queries, at every level that its REST interface has.

@@ -31,12 +31,8 @@ func TestGetscu(t *testing.T) {
 			t.Errorf("%s: status %d, got %v, want %v\n%s", row.name, status, got, row.want, out)
 		}
 	}
-	if n := g.metric(t, "dcmgate_gets_total", `status="0000"`); n != float64(len(retrievals)) {
-		t.Errorf("%v retrievals counted", n)
-	}
-	if n := g.metric(t, "dcmgate_get_suboperations_total", `outcome="completed"`); n != selected() {
-		t.Errorf("%v sub-operations counted", n)
-	}
+	g.counts(t, float64(len(retrievals)), "dcmgate_gets_total", `status="0000"`)
+	g.counts(t, selected(), "dcmgate_get_suboperations_total", `outcome="completed"`)
 }
 
 // filesIn are the names of the files in a folder, without .dcm, sorted.

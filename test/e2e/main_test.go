@@ -2,9 +2,9 @@
 package e2e
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -93,12 +93,19 @@ func (g *gate) append(t testing.TB, more string) {
 	}
 }
 
-// start runs `dcmgate serve` and waits until it accepts associations.
+// start runs `dcmgate serve` and waits until it accepts associations and answers over HTTP, by when it listens wherever it is to.
 func (g *gate) start(t testing.TB) *peertest.Process {
 	t.Helper()
 	g.process = peertest.Start(t, nil, binary, "serve", "--config", g.config)
 	g.process.Listening(t, g.address)
+	peertest.Eventually(t, 20*time.Second, "answers over HTTP", func() bool { return g.answer(t, "/healthz") != 0 })
 	return g.process
+}
+
+// says waits until the gateway has said something: what it prints takes a moment to get here.
+func (g *gate) says(t testing.TB, what string) {
+	t.Helper()
+	peertest.Eventually(t, 10*time.Second, "the gateway says "+what, func() bool { return strings.Contains(g.process.Output(), what) })
 }
 
 // run runs another command of the binary with --config and returns its output and exit status.
@@ -110,15 +117,30 @@ func (g *gate) run(t testing.TB, args ...string) (string, int) {
 // metric returns the sum of the samples of a metric whose labels contain all of labels (as printed, `destination="cloud"`).
 func (g *gate) metric(t testing.TB, name string, labels ...string) float64 {
 	t.Helper()
-	answer, err := http.Get("http://" + g.http + "/metrics")
-	if err != nil {
+	text, ok := g.scrape()
+	if !ok {
 		return -1 // not up yet
 	}
+	return sample(t, text, name, labels...)
+}
+
+// scrape returns all metrics as they are at one moment.
+func (g *gate) scrape() (text string, ok bool) {
+	answer, err := http.Get("http://" + g.http + "/metrics")
+	if err != nil {
+		return "", false
+	}
 	defer answer.Body.Close()
-	sum, lines := 0.0, bufio.NewScanner(answer.Body)
+	data, err := io.ReadAll(answer.Body)
+	return string(data), err == nil
+}
+
+// sample is gate.metric of what was scraped.
+func sample(t testing.TB, text, name string, labels ...string) (sum float64) {
+	t.Helper()
 next:
-	for lines.Scan() {
-		series, value, ok := strings.Cut(lines.Text(), " ")
+	for line := range strings.Lines(text) {
+		series, value, ok := strings.Cut(strings.TrimSpace(line), " ")
 		if base, _, _ := strings.Cut(series, "{"); !ok || base != name {
 			continue
 		}
@@ -129,11 +151,26 @@ next:
 		}
 		v, err := strconv.ParseFloat(value, 64)
 		if err != nil {
-			t.Fatalf("metric %s: %v", lines.Text(), err)
+			t.Fatalf("metric %s: %v", line, err)
 		}
 		sum += v
 	}
 	return sum
+}
+
+// counts waits until a metric has a value. What is answered is counted a moment later.
+func (g *gate) counts(t testing.TB, want float64, name string, labels ...string) {
+	t.Helper()
+	got := 0.0
+	defer func() {
+		if t.Failed() {
+			t.Logf("%s %v: %v", name, labels, got)
+		}
+	}()
+	peertest.Eventually(t, 10*time.Second, fmt.Sprintf("%s %v is %v", name, labels, want), func() bool {
+		got = g.metric(t, name, labels...)
+		return got == want
+	})
 }
 
 // delivered waits until a destination has n deliveries.
@@ -160,10 +197,10 @@ func missing(t testing.TB, s *load.Sender, a *archive.Archive) int {
 	return n
 }
 
-// startArchive listens until the test ends.
+// startArchive listens until the test ends, at an address that nobody else takes while the archive is away.
 func startArchive(t testing.TB, o archive.Options) (*archive.Archive, string) {
 	t.Helper()
-	a, address, err := archive.Listen("127.0.0.1:0", o)
+	a, address, err := archive.Listen(peertest.Address(t), o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -68,12 +68,8 @@ func TestMovescu(t *testing.T) {
 	if out, status := movescu(t, g, "NOBODY", "-S", "-k", "QueryRetrieveLevel=STUDY", "-k", "StudyInstanceUID=1.2.3.1"); status == 0 || !strings.Contains(out, "Move Destination Unknown") && !strings.Contains(out, "MoveDestinationUnknown") && !strings.Contains(out, "0xa801") {
 		t.Errorf("unknown destination: status %d\n%s", status, out)
 	}
-	if n := g.metric(t, "dcmgate_moves_total", `status="0000"`); n != float64(len(retrievals)) {
-		t.Errorf("%v moves counted", n)
-	}
-	if n := g.metric(t, "dcmgate_move_suboperations_total", `outcome="completed"`); n != selected() {
-		t.Errorf("%v sub-operations counted", n)
-	}
+	g.counts(t, float64(len(retrievals)), "dcmgate_moves_total", `status="0000"`)
+	g.counts(t, selected(), "dcmgate_move_suboperations_total", `outcome="completed"`)
 }
 
 func TestMoveCommand(t *testing.T) {

@@ -26,23 +26,37 @@ func TestPageInABrowser(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.delivered(t, "cloud", 30, 20*time.Second)
+	peertest.Eventually(t, 20*time.Second, "what was delivered waits no more", func() bool {
+		text, _ := g.scrape()
+		return waiting(t, text) == 30
+	})
 	for lang, word := range map[string]string{"en": "Received", "zh": "已接收"} {
 		dom, complaints := browse(t, chromium, "http://"+g.http+"/?lang="+lang)
 		if len(complaints) > 0 || !strings.Contains(dom, ">"+word+"<") {
 			t.Errorf("%s: the browser complains: %q\n%s", lang, complaints, dom)
 		}
+		text, ok := g.scrape() // at one moment: jobs are tried again and again
+		if !ok {
+			t.Fatal("no metrics")
+		}
 		for name, want := range map[string]float64{
-			"received":  g.metric(t, "dcmgate_store_responses_total", `status="0000"`),
-			"delivered": g.metric(t, "dcmgate_instances_delivered_total"),
-			"waiting":   g.metric(t, "dcmgate_jobs", `state="pending"`) + g.metric(t, "dcmgate_jobs", `state="active"`),
-			"person":    g.metric(t, "dcmgate_jobs", `state="parked"`) + g.metric(t, "dcmgate_jobs", `state="refused"`),
-			"stored":    g.metric(t, "dcmgate_spool_instances"),
+			"received":  sample(t, text, "dcmgate_store_responses_total", `status="0000"`),
+			"delivered": sample(t, text, "dcmgate_instances_delivered_total"),
+			"waiting":   waiting(t, text),
+			"person":    sample(t, text, "dcmgate_jobs", `state="parked"`) + sample(t, text, "dcmgate_jobs", `state="refused"`),
+			"stored":    sample(t, text, "dcmgate_spool_instances"),
 		} {
 			if got := figure(dom, name); got != fmt.Sprint(want) {
 				t.Errorf("%s: %s is %q, Prometheus gets %v", lang, name, got, want)
 			}
 		}
 	}
+}
+
+// waiting is how many instances wait for delivery.
+func waiting(t *testing.T, text string) float64 {
+	t.Helper()
+	return sample(t, text, "dcmgate_jobs", `state="pending"`) + sample(t, text, "dcmgate_jobs", `state="active"`)
 }
 
 // That the browser does complain if there is something to complain about.

@@ -141,7 +141,7 @@ func storeStream(t testing.TB, address string, size int64) (o synth.Object, dige
 		t.Fatal(err)
 	}
 	defer a.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	response, err := a.Store(ctx, dimse.StoreRequest{ContextID: 1, SOPClassUID: synth.CTImageStorage,
 		SOPInstanceUID: dicom.UID(o.SOPInstanceUID), Data: io.TeeReader(r, h), Size: n})

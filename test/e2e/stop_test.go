@@ -91,9 +91,7 @@ func TestStopUnderLoad(t *testing.T) {
 		t.Errorf("leases that were not handed back: exit status %d\n%s", status, out)
 	}
 	g.start(t)
-	if out := g.process.Output(); !strings.Contains(out, "replayed=0") {
-		t.Errorf("the index was not complete after an orderly stop: %s", out)
-	}
+	g.says(t, "replayed=0") // the index was complete after an orderly stop
 	allArrive(t, modalities, cloud)
 	nothingTwice(t, cloud)
 	if out, status := g.verifyOffline(t); status != 0 {
@@ -109,7 +107,7 @@ func TestSecondSignal(t *testing.T) {
 	modalities := underLoad(t, g, func() {
 		peertest.Eventually(t, 10*time.Second, "a delivery under way", func() bool { return g.metric(t, "dcmgate_jobs", `state="active"`) > 0 })
 		g.process.Signal(syscall.SIGTERM)
-		peertest.Eventually(t, 10*time.Second, "the stop begins", func() bool { return strings.Contains(g.process.Output(), "stopping") })
+		g.says(t, "stopping")
 		g.process.Signal(syscall.SIGTERM)
 		if status := g.ended(t, time.Minute); status == 0 {
 			t.Error("exit status 0 though it was ended before it was done")

@@ -92,8 +92,9 @@ func (s *Spool) probeSegments() {
 				return
 			}
 			if s.health.segmentErr() != nil && s.payloads.Probe() == nil {
-				s.health.segmentWritten()
 				green = time.Now()
+				s.health.segmentWritten()
+				break // red again by now is another time, with its own pause
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dcmgate/dicom"
@@ -437,7 +438,9 @@ func TestGivingUpOnAResponse(t *testing.T) {
 }
 
 // TestDIMSETimeoutIsPerResponse: responses that keep coming keep the operation alive.
-func TestDIMSETimeoutIsPerResponse(t *testing.T) {
+func TestDIMSETimeoutIsPerResponse(t *testing.T) { synctest.Test(t, testDIMSETimeoutIsPerResponse) }
+
+func testDIMSETimeoutIsPerResponse(t *testing.T) {
 	step := make(chan struct{})
 	slow := ServiceFunc(func(_ context.Context, w ResponseWriter, rq *Request) {
 		_, _ = io.Copy(io.Discard, rq.Data)
@@ -447,8 +450,7 @@ func TestDIMSETimeoutIsPerResponse(t *testing.T) {
 		}
 		_ = w.Respond(Command{}, nil)
 	})
-	_, address := serve(t, acceptAll(Mux{CFindRQ: slow}), ServerOptions{})
-	a := dial(t, address, func(d *Dialer, p *Proposal) {
+	a := dialPipe(t, acceptAll(Mux{CFindRQ: slow}), func(d *Dialer, p *Proposal) {
 		p.Contexts = contexts(studyRootFind)
 		d.DIMSETimeout = 400 * time.Millisecond
 	})

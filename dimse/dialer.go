@@ -93,6 +93,11 @@ func (d *Dialer) dial(ctx context.Context, address string, rq Proposal) (*Associ
 		d.metrics.requests[outbound][outcomeOf(false, err)].Inc()
 		return nil, err
 	}
+	return d.over(ctx, conn, state, rq)
+}
+
+// over requests an association over a connection, with the state of TLS if it has that.
+func (d *Dialer) over(ctx context.Context, conn net.Conn, state *tls.ConnectionState, rq Proposal) (*Association, error) {
 	a := newAssociation(outbound, conn, d.limits, d.maximumLength(), d.metrics, d.log)
 	a.remote, a.tls = remoteAddress(conn), state
 	if a.service = rq.Service; a.service == nil {
@@ -100,7 +105,7 @@ func (d *Dialer) dial(ctx context.Context, address string, rq Proposal) (*Associ
 	}
 	a.sendCap = d.MaximumSentLength
 	a.rq = d.request(rq)
-	err = a.request(ctx)
+	err := a.request(ctx)
 	d.metrics.settleRequest(a)
 	if err != nil {
 		a.stop()

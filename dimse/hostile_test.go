@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"dcmgate/dicom"
@@ -29,8 +30,6 @@ const (
 
 // TestBeforeAssociation is what may come in Sta2 instead of an A-ASSOCIATE-RQ.
 func TestBeforeAssociation(t *testing.T) {
-	noLeaks(t)
-	w := serveWatched(t, short())
 	rq := encode(t, associateRQ())
 	for name, c := range map[string]struct {
 		send  []byte
@@ -52,22 +51,24 @@ func TestBeforeAssociation(t *testing.T) {
 		"request full of junk": {append(append([]byte("\x01\x00\x00\x00\x01\x00"), bytes.Repeat([]byte{0xEE}, 256)...), rq...), true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := connect(t, w.address)
-			p.send(c.send)
-			if c.abort {
-				p.expectAbort(user, 0)
-			}
-			p.expectClose(false)
+			synctest.Test(t, func(t *testing.T) {
+				w, p := watchPipe(t, short())
+				go p.send(c.send) // not all of which is read
+				if c.abort {
+					p.expectAbort(user, 0)
+				}
+				p.expectClose(false)
+				w.idle(t)
+			})
 		})
 	}
-	t.Cleanup(func() { w.idle(t) })
 }
 
 // TestTrickledRequest: ARTIM does not start again with every byte.
-func TestTrickledRequest(t *testing.T) {
-	w := serveWatched(t, short())
-	p := connect(t, w.address)
+func TestTrickledRequest(t *testing.T) { synctest.Test(t, testTrickledRequest) }
+
+func testTrickledRequest(t *testing.T) {
+	w, p := watchPipe(t, short())
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -143,9 +144,7 @@ func TestRejections(t *testing.T) {
 // TestViolations is what may go wrong on an established association, and how it is aborted.
 func TestViolations(t *testing.T) {
 	noLeaks(t)
-	o := short()
-	o.IdleTimeout, o.PDUTimeout = time.Minute, time.Minute
-	w := serveWatched(t, o)
+	w := serveWatched(t, ServerOptions{})
 	noField := element(0, 0x0110, 2, "\x01\x00")
 	interleaved := pdata(pdv(storeContext, commandLast, storeRQ(1)), pdv(storeContext, dataMore, []byte("12")))
 	for name, c := range map[string]struct {
@@ -191,7 +190,6 @@ func TestViolations(t *testing.T) {
 // TestMessageCutShort is how a peer may leave in the middle of a data set: the service's read
 // fails and nothing is answered.
 func TestMessageCutShort(t *testing.T) {
-	noLeaks(t)
 	begin := append(pdata(pdv(storeContext, commandLast, storeRQ(1))), pdata(pdv(storeContext, dataMore, make([]byte, 5000)))...)
 	var abort *AbortError
 	for name, c := range map[string]struct {
@@ -213,28 +211,30 @@ func TestMessageCutShort(t *testing.T) {
 		}, func(err error) bool { return errors.As(err, new(*TimeoutError)) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := serveWatched(t, short())
-			p := connect(t, w.address)
-			p.associate(associateRQ())
-			p.send(begin)
-			c.leave(p)
-			if err := <-w.reads; err == nil || !c.check(err) {
-				t.Errorf("the service's read failed with %v", err)
-			}
-			_ = p.conn.Close()
-			if end := <-w.ends; !c.check(end.Err) || end.Performed != 0 {
-				t.Errorf("the association ended with %v after %d operations", end.Err, end.Performed)
-			}
-			w.idle(t)
+			synctest.Test(t, func(t *testing.T) {
+				w, p := watchPipe(t, short())
+				p.associate(associateRQ())
+				p.send(begin)
+				c.leave(p)
+				if err := <-w.reads; err == nil || !c.check(err) {
+					t.Errorf("the service's read failed with %v", err)
+				}
+				_ = p.conn.Close()
+				if end := <-w.ends; !c.check(end.Err) || end.Performed != 0 {
+					t.Errorf("the association ended with %v after %d operations", end.Err, end.Performed)
+				}
+				w.idle(t)
+			})
 		})
 	}
 }
 
 // TestTrickledMessage: bytes that keep coming within PDUTimeout do not keep a PDU alive for
 // longer than that.
-func TestTrickledMessage(t *testing.T) {
-	w := serveWatched(t, short())
-	p := connect(t, w.address)
+func TestTrickledMessage(t *testing.T) { synctest.Test(t, testTrickledMessage) }
+
+func testTrickledMessage(t *testing.T) {
+	w, p := watchPipe(t, short())
 	p.associate(associateRQ())
 	p.send(pdata(pdv(storeContext, commandLast, storeRQ(1))))
 	stop := make(chan struct{})
@@ -276,7 +276,9 @@ func TestMinimumRate(t *testing.T) {
 }
 
 // TestSlowServiceIsNotThePeersFault: time a service takes between reads is not the peer's.
-func TestSlowServiceIsNotThePeersFault(t *testing.T) {
+func TestSlowServiceIsNotThePeersFault(t *testing.T) { synctest.Test(t, testSlowService) }
+
+func testSlowService(t *testing.T) {
 	o := short()
 	o.WriteTimeout = time.Minute
 	service := StoreFunc(func(_ context.Context, rq *Request) (Status, string) {
@@ -292,8 +294,8 @@ func TestSlowServiceIsNotThePeersFault(t *testing.T) {
 			time.Sleep(10 * time.Millisecond) // 250 ms for a PDU
 		}
 	})
-	_, address := serve(t, acceptAll(service), o)
-	p := connect(t, address)
+	_, conn := pipe(t, acceptAll(service), o)
+	p := script(t, conn)
 	p.associate(associateRQ())
 	p.send(pdata(pdv(storeContext, commandLast, storeRQ(1))))
 	for _, kind := range []byte{dataMore, dataMore, dataLast} {
@@ -304,9 +306,10 @@ func TestSlowServiceIsNotThePeersFault(t *testing.T) {
 	}
 }
 
-func TestIdleAssociationIsAborted(t *testing.T) {
-	w := serveWatched(t, short())
-	p := connect(t, w.address)
+func TestIdleAssociationIsAborted(t *testing.T) { synctest.Test(t, testIdleAssociationIsAborted) }
+
+func testIdleAssociationIsAborted(t *testing.T) {
+	w, p := watchPipe(t, short())
 	p.associate(associateRQ())
 	p.expectAbort(user, 0)
 	p.expectClose(true)
@@ -317,9 +320,10 @@ func TestIdleAssociationIsAborted(t *testing.T) {
 }
 
 // TestPeerThatDoesNotClose costs ARTIM and no more.
-func TestPeerThatDoesNotClose(t *testing.T) {
-	w := serveWatched(t, short())
-	p := connect(t, w.address)
+func TestPeerThatDoesNotClose(t *testing.T) { synctest.Test(t, testPeerThatDoesNotClose) }
+
+func testPeerThatDoesNotClose(t *testing.T) {
+	w, p := watchPipe(t, short())
 	p.associate(associateRQ())
 	p.send(encode(t, &pdu.ReleaseRQ{}))
 	if v, _ := p.receive(); v.Type() != pdu.TypeReleaseRP {
@@ -592,7 +596,10 @@ func TestRequestorsFailures(t *testing.T) {
 		"silence": {func(p *scripted) { p.receive(); p.expectAbort(user, 0) }, func(err error) bool { return errors.As(err, new(*TimeoutError)) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := &Dialer{LocalAETitle: "TESTER", Timeouts: Timeouts{ARTIM: 300 * time.Millisecond}}
+			d := &Dialer{LocalAETitle: "TESTER"}
+			if name == "silence" {
+				d.ARTIM = 300 * time.Millisecond
+			}
 			_, err := d.Dial(t.Context(), scriptedAcceptor(t, c.act), Proposal{CalledAETitle: "X", Contexts: contexts(ctImage)})
 			if err == nil || !c.check(err) {
 				t.Errorf("got %v", err)
@@ -622,7 +629,9 @@ func TestLostOperations(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			a := dial(t, scriptedAcceptor(t, act), func(d *Dialer, p *Proposal) {
 				p.AsyncOperationsWindow = 2
-				d.DIMSETimeout = 300 * time.Millisecond
+				if name == "silence" {
+					d.DIMSETimeout = 300 * time.Millisecond
+				}
 			})
 			var pending []*Pending
 			for range 2 {
@@ -876,8 +885,9 @@ func TestRequestBeyondTheWindowDuringAGet(t *testing.T) {
 }
 
 // A C-GET takes what its sub-operations take: while they come, its response is not overdue.
-func TestSubOperationsKeepAGetAlive(t *testing.T) {
-	noLeaks(t)
+func TestSubOperationsKeepAGetAlive(t *testing.T) { synctest.Test(t, testSubOperationsKeepAGetAlive) }
+
+func testSubOperationsKeepAGetAlive(t *testing.T) {
 	object := synth.NewTemplate(2000, 3).Object(1, 1, 1)
 	service := ServiceFunc(func(ctx context.Context, w ResponseWriter, rq *Request) {
 		_, _ = io.Copy(io.Discard, rq.Data)
@@ -893,8 +903,7 @@ func TestSubOperationsKeepAGetAlive(t *testing.T) {
 		}
 		<-ctx.Done() // nothing any more
 	})
-	_, address := serve(t, acceptAll(service), ServerOptions{})
-	a := dial(t, address, func(d *Dialer, p *Proposal) {
+	a := dialPipe(t, acceptAll(service), func(d *Dialer, p *Proposal) {
 		d.DIMSETimeout = 700 * time.Millisecond
 		p.Contexts = contexts(dicom.VerificationSOPClass, ctImage, studyRootFind)
 		p.RoleSelections = []pdu.RoleSelection{{SOPClassUID: string(ctImage), SCP: true}}

@@ -215,19 +215,23 @@ type watched struct {
 }
 
 func serveWatched(t testing.TB, o ServerOptions) *watched {
+	w, h := newWatched()
+	w.server, w.address = serve(t, h, o)
+	return w
+}
+
+func newWatched() (*watched, Handler) {
 	w := &watched{reads: make(chan error, 100), ends: make(chan AssociationSummary, 100)}
 	service := Mux{CEchoRQ: Echo(), CFindRQ: find(-1, nil), CStoreRQ: StoreFunc(func(_ context.Context, rq *Request) (Status, string) {
 		_, err := io.Copy(io.Discard, rq.Data)
 		w.reads <- err
 		return StatusSuccess, ""
 	})}
-	h := HandlerFunc(func(ctx context.Context, rq *AssociationRequest) (*Acceptance, error) {
+	return w, HandlerFunc(func(ctx context.Context, rq *AssociationRequest) (*Acceptance, error) {
 		acceptance, err := acceptAll(service)(ctx, rq)
 		acceptance.Closed = func(s AssociationSummary) { w.ends <- s }
 		return acceptance, err
 	})
-	w.server, w.address = serve(t, h, o)
-	return w
 }
 
 // idle waits until all places are given back.

@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"dcmgate/internal/peertest"
 )
 
 func newTestClient(t *testing.T, base string, change func(*ClientOptions)) *Client {
@@ -193,10 +195,12 @@ func TestSilentPlatform(t *testing.T) {
 		<-r.Context().Done()
 	})
 	c := newTestClient(t, s.URL, func(o *ClientOptions) { o.Timeout, o.Attempts = 50*time.Millisecond, 1 })
-	d, err := c.Open(t.Context(), "/f.dcm")
-	if err != nil {
-		t.Fatal(err)
-	}
+	var d *Download
+	peertest.Eventually(t, 10*time.Second, "the begin comes in time", func() (ok bool) {
+		var err error
+		d, err = c.Open(t.Context(), "/f.dcm")
+		return err == nil
+	})
 	defer d.Close()
 	if _, err := io.ReadAll(d); err == nil {
 		t.Error("the end came without the bytes")

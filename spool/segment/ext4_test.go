@@ -11,6 +11,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"dcmgate/internal/peertest"
 )
 
 // ext4IocShutdown is EXT4_IOC_SHUTDOWN: the file system stops at once. With the flag noLogFlush nothing more is
@@ -20,8 +22,8 @@ const (
 	noLogFlush      = 2
 )
 
-// loopMount makes an ext4 file system in a file and returns how to mount it and where. It needs root and loop devices.
-func loopMount(t *testing.T) (mount func(), dir string) {
+// loopMount makes an ext4 file system in a file and returns how to mount and unmount it, and where. It needs root and loop devices.
+func loopMount(t *testing.T) (mount, unmount func(), dir string) {
 	t.Helper()
 	inCI := os.Getenv("CI") == "true"
 	impossible := func(what string, out []byte, err error) {
@@ -54,13 +56,13 @@ func loopMount(t *testing.T) (mount func(), dir string) {
 			impossible("mount -o loop", out, err)
 		}
 	}
-	return mount, dir
+	return mount, func() { peertest.Unmount(t, image, dir) }, dir
 }
 
 // TestPowerCutExt4 stops a real ext4 under a writing store and checks that what was acknowledged is there after its
 // journal was replayed.
 func TestPowerCutExt4(t *testing.T) {
-	mount, dir := loopMount(t)
+	mount, unmount, dir := loopMount(t)
 	o := Options{SegmentSize: 8 << 20, AllocateStep: 2 << 20, PoolBytes: 16 << 20}
 	r := rand.New(rand.NewPCG(1, 2))
 	var owed []*object
@@ -85,9 +87,7 @@ func TestPowerCutExt4(t *testing.T) {
 		}
 		owed = append(owed, writeUntilCut(t, s, dir, uint64(round), 20+r.IntN(60))...)
 		s.Close()
-		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
-			t.Fatalf("umount: %v: %s", err, out)
-		}
+		unmount()
 	}
 }
 

@@ -16,7 +16,7 @@ import (
 func run(t *testing.T, program string, args ...string) string {
 	t.Helper()
 	p := peertest.Start(t, []string{"SOURCE_DATE_EPOCH=1700000000", "DEB_COMPRESS=none"}, program, args...)
-	status, err := p.Wait(5 * time.Minute) // it may have to compile everything
+	status, err := p.Wait(10 * time.Minute) // it may have to compile everything, beside all other tests
 	if err != nil || status != 0 {
 		t.Fatalf("%s: exit status %d, %v\n%s", filepath.Base(program), status, err, p.Output())
 	}

@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,11 +105,15 @@ func TestInterruptedGet(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	p := peertest.Start(t, nil, binary, "get", g.address, "--out", dir, "-k", "StudyInstanceUID="+s.Template.Object(0, 1, 0).StudyInstanceUID)
-	peertest.Eventually(t, 20*time.Second, "some have come", func() bool { return len(filesIn(t, dir)) > 5 })
+	way := newGatedWay(t, g.address, 20<<20)
+	p := peertest.Start(t, nil, binary, "get", way.address, "--out", dir, "-k", "StudyInstanceUID="+s.Template.Object(0, 1, 0).StudyInstanceUID)
+	peertest.Eventually(t, 20*time.Second, "some have come", func() bool { return len(filesIn(t, dir)) > 15 })
+	sent := way.sent.Load()
 	if err := p.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
+	peertest.Eventually(t, 20*time.Second, "it cancels", func() bool { return way.sent.Load() > sent })
+	way.open()
 	status, err := p.Wait(2 * time.Minute)
 	if err != nil || status != 1 || !strings.Contains(p.Output(), "FE00H cancelled") {
 		t.Errorf("status %d, %v\n%s", status, err, p.Output())
@@ -121,6 +129,55 @@ func TestInterruptedGet(t *testing.T) {
 	if len(files) == 400 {
 		t.Error("was not interrupted")
 	}
+}
+
+// gatedWay is a way to an application entity that lets only a part of what that sends over a connection pass until it is opened.
+type gatedWay struct {
+	address string
+	sent    atomic.Int64 // bytes to the application entity
+	open    func()
+}
+
+func newGatedWay(t *testing.T, to string, pass int64) *gatedWay {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	ctx, open := context.WithCancel(t.Context())
+	w := &gatedWay{address: l.Addr().String(), open: open}
+	carry := func(near net.Conn) {
+		defer near.Close()
+		far, err := net.Dial("tcp", to)
+		if err != nil {
+			return
+		}
+		go func() {
+			defer far.Close()
+			io.Copy(far, io.TeeReader(near, w))
+		}()
+		if _, err := io.CopyN(near, far, pass); err == nil {
+			<-ctx.Done()
+			io.Copy(near, far)
+		}
+	}
+	go func() {
+		for {
+			near, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go carry(near)
+		}
+	}()
+	return w
+}
+
+// Write counts what is sent.
+func (w *gatedWay) Write(b []byte) (int, error) {
+	w.sent.Add(int64(len(b)))
+	return len(b), nil
 }
 
 // From DCMTK's dcmqrscp and from Orthanc, which store what was sent to them.

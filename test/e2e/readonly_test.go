@@ -32,14 +32,12 @@ func (d *disk) fail(t testing.TB) {
 // repair checks the file system and mounts it again.
 func (d *disk) repair(t testing.TB) {
 	t.Helper()
-	d.unmount(t)
-	out, err := exec.Command("e2fsck", "-p", d.image).CombinedOutput()
-	if status, ok := err.(*exec.ExitError); err != nil && (!ok || status.ExitCode() > 1) { // 1: errors were mended
-		t.Fatalf("e2fsck: %v: %s", err, out)
-	}
-	if out, err := d.mount(); err != nil {
-		t.Fatalf("mount: %v: %s", err, out)
-	}
+	d.remount(t, func() {
+		out, err := exec.Command("e2fsck", "-p", d.image).CombinedOutput()
+		if status, ok := err.(*exec.ExitError); err != nil && (!ok || status.ExitCode() > 1) { // 1: errors were mended
+			t.Fatalf("e2fsck: %v: %s", err, out)
+		}
+	})
 }
 
 // TestReadOnlyDisk has the file system become read-only under a gateway that publishes rows and is sent to by eight

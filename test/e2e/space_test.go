@@ -47,7 +47,7 @@ func smallDisk(t testing.TB, size int64) *disk {
 	if out, err := d.mount(); err != nil {
 		peertest.Missing(t, fmt.Sprintf("mount: %v: %s", err, out))
 	}
-	t.Cleanup(func() { d.unmount(t) })
+	t.Cleanup(func() { peertest.Unmount(t, d.image, d.dir) })
 	return d
 }
 
@@ -55,10 +55,15 @@ func (d *disk) mount() ([]byte, error) {
 	return exec.Command("mount", "-o", "loop", d.image, d.dir).CombinedOutput()
 }
 
-func (d *disk) unmount(t testing.TB) {
+// remount mounts the file system anew.
+func (d *disk) remount(t testing.TB, before ...func()) {
 	t.Helper()
-	if out, err := exec.Command("umount", d.dir).CombinedOutput(); err != nil {
-		t.Errorf("umount: %v: %s", err, out)
+	peertest.Unmount(t, d.image, d.dir)
+	for _, do := range before {
+		do()
+	}
+	if out, err := d.mount(); err != nil {
+		t.Fatalf("mount: %v: %s", err, out)
 	}
 }
 
@@ -399,10 +404,7 @@ func TestPowerCut(t *testing.T) {
 	g.process.Kill()
 	stop()
 	senders.Wait()
-	disk.unmount(t)
-	if out, err := disk.mount(); err != nil {
-		t.Fatalf("mount: %v: %s", err, out)
-	}
+	disk.remount(t)
 	g.start(t)
 	for _, m := range before {
 		peertest.Eventually(t, 30*time.Second, "everything delivered", func() bool { return m.missing(t, cloud) == 0 })

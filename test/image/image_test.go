@@ -67,7 +67,7 @@ func build(t *testing.T) *built {
 	}
 	script := peertest.Start(t, []string{"BUILDAH=" + strings.Join(b.buildah, " "), "SOURCE_DATE_EPOCH=1700000000"},
 		"../../scripts/image", b.binary, runtime.GOARCH, "1.2.3+test", b.file)
-	if status, err := script.Wait(5 * time.Minute); err != nil || status != 0 {
+	if status, err := script.Wait(10 * time.Minute); err != nil || status != 0 {
 		t.Fatalf("scripts/image: exit status %d, %v\n%s", status, err, script.Output())
 	}
 	b.read(t)

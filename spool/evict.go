@@ -105,7 +105,11 @@ func (s *Spool) overuse() (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.pressure.roomOf(s, stats, s.ledger.snapshot()).overuse(), nil
+	over := s.pressure.roomOf(s, stats, s.ledger.snapshot()).overuse()
+	if wanted := s.pressure.wanted.Load(); wanted > 0 {
+		over = max(over, wanted-stats.FreeBytes-stats.PoolBytes)
+	}
+	return over, nil
 }
 
 // shrinkPool gives segments that hold nothing back to the file system where MinFree asks for it.
@@ -361,7 +365,7 @@ func (s *Spool) recycle(info segment.Info) error {
 		return err
 	}
 	o := &adjustOp{done: make(chan error, 1), relief: true, adjust: func(t *tx) error {
-		t.forgetSegment(info.ID)
+		t.forgetSegment(info.ID, info.Generation)
 		return nil
 	}}
 	s.committer.enqueue(o, true)

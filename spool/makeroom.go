@@ -21,6 +21,7 @@ func (s *Spool) MakeRoom(ctx context.Context, dir string, bytes int64) error {
 	if !s.besideSegments(dir) {
 		return nil
 	}
+	defer s.pressure.wanted.Store(0) // another who waits says again what he wants
 	deadline := time.NewTimer(evictionWait)
 	defer deadline.Stop()
 	poll := time.NewTicker(evictionPoll)
@@ -47,8 +48,13 @@ func (s *Spool) makeRoom(dir string, bytes int64) error {
 	}
 	keep := max(s.pressure.reserveOf(stats), indexRoomLeast)
 	lacking := bytes + keep - stats.FreeBytes
-	if lacking > stats.PoolBytes {
-		s.pressure.current(s) // which has the evictor make more, if it can
+	if evict := lacking - stats.PoolBytes; evict > 0 {
+		// The spool may have room enough for itself, and the evictor nothing to do.
+		if evict <= s.evictableBytes(s.ledger.snapshot()) {
+			s.pressure.wanted.Store(bytes + keep)
+			s.wakeEvictor()
+		}
+		s.pressure.current(s)
 		return &noRoomBesideError{dir: dir, free: stats.FreeBytes, keep: keep, need: bytes}
 	}
 	if lacking > 0 {

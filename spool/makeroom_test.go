@@ -242,3 +242,50 @@ func TestMakeRoom(t *testing.T) {
 		})
 	}
 }
+
+// A file lacks room where the spool itself has plenty: what has been delivered is evicted for it all the same, but nothing if that would
+// not do.
+func TestMakeRoomEvicts(t *testing.T) {
+	o := small()
+	o.SegmentSize = 1 << 20
+	s, f := openFaulty(t, t.TempDir(), o)
+	tpl := synth.NewTemplate(100_000, 1)
+	for i := range 30 {
+		mustSend(t, s, tpl.Object(1, 1, i))
+	}
+	flush(t, s)
+	s.pressure.limits.Store(&Limits{MinFree: 100 << 20})
+	f.set(func() { f.stats = func(st *segment.Stats) { st.FreeBytes = 300 << 20 } })
+	if l := s.Pressure(); l != LevelNone {
+		t.Fatalf("pressure %v", l)
+	}
+	stored := s.Stats().Instances
+	if err := s.MakeRoom(t.Context(), s.dir, 210<<20); !errors.Is(err, syscall.ENOSPC) || s.Stats().Instances != stored {
+		t.Errorf("%d of %d instances are left for a file that is too large: %v", s.Stats().Instances, stored, err)
+	}
+	var err error
+	waitFor(t, func() bool {
+		err = s.MakeRoom(t.Context(), s.dir, 201<<20)
+		return !errors.Is(err, syscall.ENOSPC)
+	})
+	if err != nil || s.Stats().Instances == 0 {
+		t.Errorf("%d of %d instances are left: %v", s.Stats().Instances, stored, err)
+	}
+	verifyClean(t, s)
+}
+
+// A writer takes a recycled segment before its accounts are dropped: its own are kept.
+func TestASegmentTakenAgainKeepsItsAccounts(t *testing.T) {
+	l := newLedger()
+	x := &tx{ledger: l, segments: map[segment.ID]struct{}{}}
+	x.segmentUse(segment.Location{Segment: 7, Generation: 1}, func(u *segmentUse) { u.live = 0 })
+	x.segmentUse(segment.Location{Segment: 7, Generation: 2}, func(u *segmentUse) { u.live = 1 })
+	x.forgetSegment(7, 1)
+	if u, ok := l.use(7); !ok || u.live != 1 {
+		t.Errorf("%+v, %v", u, ok)
+	}
+	x.forgetSegment(7, 2)
+	if _, ok := l.use(7); ok {
+		t.Error("the accounts are kept")
+	}
+}

@@ -61,6 +61,7 @@ type pressure struct {
 	start     time.Time    // moments are counted from it: the clock may be set back
 	next      atomic.Int64 // moment of the next evaluation, in nanoseconds
 	refuse    atomic.Int64 // moment until which the disk counts as full
+	wanted    atomic.Int64 // bytes that are to be free for a file beside the spool, the pool counted; see MakeRoom
 	unindexed atomic.Int64 // bytes that open Writers have taken, and of records that the index does not count yet
 
 	mu sync.Mutex

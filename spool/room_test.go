@@ -53,6 +53,9 @@ func TestMemTablesHaveBlocks(t *testing.T) {
 		if numbers[now] = true; now != before && used < memTableSize {
 			t.Fatalf("the next memtable was begun when one had %d bytes at most", used)
 		}
+		if now != before && used > memTableSize*3/2 {
+			t.Fatalf("one was begun when that before had %d bytes at most, so many are counted in vain", used)
+		}
 		var st unix.Stat_t
 		if err := unix.Stat(active.path, &st); err != nil {
 			t.Fatal(err)

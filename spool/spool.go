@@ -291,7 +291,7 @@ func (s *Spool) forgetMissing() error {
 			s.log.Error("segment is missing", "segment", id, "instances", use.live)
 		default:
 			err := s.adjust(func(t *tx) error {
-				t.forgetSegment(id)
+				t.forgetSegment(id, use.checkpoint.Generation)
 				return nil
 			})
 			if err != nil {

@@ -75,10 +75,11 @@ func (t *tx) record(w write) {
 	}
 }
 
-// memTableBytes bounds what a transaction takes of a memtable, or of its log. There Badger adds to key and value some 18 bytes, here a
-// dozen and a node of 16 and 4 for each level, of which it has 20 at most and one and a half on the average.
+// memTableBytes bounds what a transaction takes of a memtable, or of its log. There Badger adds to key and value 20 bytes at most, here
+// 11 and a node of 23 and 4 for each level, of which it has one and a half on the average: 40. Not much more is counted, as a
+// memtable that is taken for full before it is keeps what makes room waiting.
 func memTableBytes(writes []write) (n int64) {
-	const each = 96
+	const each = 56
 	n = 512
 	for _, w := range writes {
 		n += int64(len(w.key)+len(w.value)) + each
@@ -168,11 +169,15 @@ func (t *tx) checkpoint(l segment.Location) {
 	})
 }
 
-// forgetSegment drops the accounts of a segment that was recycled.
-func (t *tx) forgetSegment(id segment.ID) {
+// forgetSegment drops the accounts of a segment that was recycled, unless they are of a later generation already: a writer may take it
+// from the pool at once.
+func (t *tx) forgetSegment(id segment.ID, generation uint64) {
 	t.ledger.mu.Lock()
+	defer t.ledger.mu.Unlock()
+	if u := t.ledger.segments[id]; u != nil && u.checkpoint.Generation > generation {
+		return
+	}
 	delete(t.ledger.segments, id)
-	t.ledger.mu.Unlock()
 	t.segments[id] = struct{}{}
 }
 

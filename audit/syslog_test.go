@@ -120,8 +120,8 @@ func serverTLS(t *testing.T) (config *tls.Config, pool *x509.CertPool, cert, key
 // TestSyslogLosesNothing: what a server does not take while it is away it gets afterwards, also after another start.
 func TestSyslogLosesNothing(t *testing.T) {
 	config, pool, _, _ := serverTLS(t)
-	first := newReceiver(t, config, "127.0.0.1:0")
-	address := first.l.Addr().String()
+	address := peertest.Address(t) // for two servers, one after the other
+	first := newReceiver(t, config, address)
 	o := options(t)
 	if err := Append(o, numbered(-1)); err != nil { // from before there was a server: stays here
 		t.Fatal(err)
@@ -170,9 +170,7 @@ func TestSyslogLosesNothing(t *testing.T) {
 // TestTroubles: what is not where it is to be is told of for as long.
 func TestTroubles(t *testing.T) {
 	config, pool, _, _ := serverTLS(t)
-	away := newReceiver(t, config, "127.0.0.1:0")
-	address := away.l.Addr().String()
-	away.stop()
+	address := peertest.Address(t) // where nobody listens yet
 	o := options(t)
 	o.Syslog = &Syslog{Transport: TransportTLS, Address: address, TLS: &tls.Config{RootCAs: pool, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12}}
 	l, _ := running(t, o)

@@ -49,7 +49,7 @@ type Gateway struct {
 	hangups   <-chan os.Signal
 	started   *settings // that Run began with
 
-	reloading sync.Mutex // held by a reload, and by the stop
+	reloading sync.Mutex // held by a reload
 	reloads   *reloads
 
 	ready   chan struct{} // closed once everything is up
@@ -152,9 +152,11 @@ func (g *Gateway) Run(ctx context.Context) error {
 	case <-failed:
 		g.log.Error("a part of the gateway failed; stopping")
 	}
+	// A reload that is under way changes what is going to be stopped. One that comes behind it does nothing; it must not wait
+	// for the stop, which waits for whoever asks for it.
+	g.reloading.Lock()
 	g.setRunning(nil)
-	g.reloading.Lock() // one that is under way changes what is going to be stopped
-	defer g.reloading.Unlock()
+	g.reloading.Unlock()
 	return g.stop(p)
 }
 

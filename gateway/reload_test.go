@@ -8,7 +8,9 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
@@ -16,6 +18,7 @@ import (
 	"dcmgate/dimse"
 	"dcmgate/internal/peertest"
 	"dcmgate/pdu"
+	"dcmgate/systemd"
 )
 
 // configured is a running gateway with a configuration file that can be changed.
@@ -414,5 +417,32 @@ func TestAuditFollowsTheConfiguration(t *testing.T) {
 		if !strings.Contains(trail, want) {
 			t.Errorf("%q is not in\n%s", want, trail)
 		}
+	}
+}
+
+// TestStopWhileAReloadIsAskedFor: the process is told to stop while a reload is under way, and to reload again before that is
+// over. It stops.
+func TestStopWhileAReloadIsAskedFor(t *testing.T) {
+	file := runFile(t, "")
+	file.stop(t)
+	cfg, err := Load(file.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hangups := make(chan os.Signal)
+	g := runWith(t, cfg, Options{Version: "test", Notifier: systemd.NewNotifier(), Hangups: hangups})
+	g.reloading.Lock()
+	g.cancel()
+	time.Sleep(50 * time.Millisecond) // for the stop to be the first to wait; if it is not, there is nothing to see
+	hangups <- syscall.SIGHUP
+	g.reloading.Unlock()
+	select {
+	case err := <-g.ended:
+		if g.ended = nil; err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		g.ended = nil
+		t.Fatal("a stop waits for a reload that waits for the stop")
 	}
 }

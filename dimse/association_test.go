@@ -192,6 +192,49 @@ func TestSourceFailureAbortsAndSaysSo(t *testing.T) {
 	}
 }
 
+// TestSourceFailureLosesNoResponses: two instances are with the peer when the third cannot be read. Their responses come before the
+// association is aborted.
+func TestSourceFailureLosesNoResponses(t *testing.T) {
+	goOn := make(chan struct{})
+	slow := StoreFunc(func(ctx context.Context, rq *Request) (Status, string) {
+		if _, err := io.Copy(io.Discard, rq.Data); err != nil {
+			return StatusProcessingFailure, err.Error()
+		}
+		select {
+		case <-goOn:
+		case <-ctx.Done():
+		}
+		return StatusSuccess, ""
+	})
+	_, address := serve(t, acceptAll(Mux{CStoreRQ: slow}), ServerOptions{})
+	a := dial(t, address, func(_ *Dialer, p *Proposal) { p.AsyncOperationsWindow = 4 })
+	template := synth.NewTemplate(20<<10, 1)
+	var sent []*Pending
+	for i := range 2 {
+		p, err := a.StartStore(t.Context(), storeRequest(ctContext(t, a), template.Object(1, 1, i)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent = append(sent, p)
+	}
+	broken := errors.New("disk read error")
+	answer := time.AfterFunc(100*time.Millisecond, func() { close(goOn) })
+	defer answer.Stop()
+	_, err := a.StartStore(t.Context(), StoreRequest{ContextID: ctContext(t, a), SOPClassUID: ctImage, SOPInstanceUID: "2.25.1", Size: 1 << 20, Data: &failingReader{broken}})
+	if !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+	for _, p := range sent {
+		if r, err := p.Wait(t.Context()); err != nil || r.Status != StatusSuccess {
+			t.Errorf("%v, %v", r.Status, err)
+		}
+	}
+	<-a.Done()
+	if !errors.Is(a.Err(), broken) {
+		t.Errorf("association ended with %v", a.Err())
+	}
+}
+
 type failingReader struct{ err error }
 
 func (r *failingReader) Read([]byte) (int, error) { return 0, r.err }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"dcmgate/pdu"
 )
@@ -144,6 +145,7 @@ func (a *Association) sendFailed(err error) error {
 		}
 		return e // released or being released: the association itself is well
 	case *DataError:
+		a.awaitResponses()
 		a.note(a.fire(evt15AbortRequest, &occurrence{err: err, locked: true}))
 		return e
 	}
@@ -157,4 +159,37 @@ func (a *Association) sendFailed(err error) error {
 	a.note(a.fire(evt17TransportClosed, &occurrence{err: err}))
 	a.ensureReader()
 	return a.Err()
+}
+
+// awaitResponses waits for the responses to what this side has sent whole, for as long as a peer may take to release: an instance
+// whose response is cut off by an abort is sent again.
+func (a *Association) awaitResponses() {
+	timer := time.NewTimer(a.limits.ARTIM)
+	defer timer.Stop()
+	look := time.NewTicker(responsesLook)
+	defer look.Stop()
+	for a.awaits() {
+		select {
+		case <-look.C:
+		case <-timer.C:
+			return
+		case <-a.done:
+			return
+		}
+	}
+}
+
+// responsesLook is how often it is looked whether a response has come, which is seldom waited for so.
+const responsesLook = 10 * time.Millisecond
+
+// awaits tells whether an operation with one response has been sent and is not answered.
+func (a *Association) awaits() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.outgoing {
+		if !p.streams && p.written.Load() {
+			return a.err == nil
+		}
+	}
+	return false
 }

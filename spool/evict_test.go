@@ -154,8 +154,9 @@ func TestQuotaEvictsOldestFirst(t *testing.T) {
 		}
 		evicted = in.State == InstanceEvicted
 	}
-	if st.PoolBytes == 0 {
-		t.Error("no segment was recycled")
+	// Those that were recycled are in the pool, or in use again.
+	if n := len(s.payloads.Segments()); n >= 120*100_000/int(o.SegmentSize) {
+		t.Errorf("%d segments are in use: none was recycled", n)
 	}
 	verifyClean(t, s)
 }

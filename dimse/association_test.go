@@ -235,6 +235,42 @@ func TestSourceFailureLosesNoResponses(t *testing.T) {
 	}
 }
 
+// An abort does not wait for responses that this side waits for after such a failure.
+func TestAbortEndsTheWaitForResponses(t *testing.T) {
+	got, ended := make(chan struct{}), make(chan error, 1)
+	silent := StoreFunc(func(ctx context.Context, rq *Request) (Status, string) {
+		_, _ = io.Copy(io.Discard, rq.Data)
+		close(got)
+		<-ctx.Done()
+		ended <- rq.Association.Err()
+		return StatusSuccess, ""
+	})
+	_, address := serve(t, acceptAll(Mux{CStoreRQ: silent}), ServerOptions{})
+	a := dial(t, address, func(d *Dialer, p *Proposal) { p.AsyncOperationsWindow, d.Timeouts.ARTIM = 4, time.Hour })
+	if _, err := a.StartStore(t.Context(), storeRequest(ctContext(t, a), synth.NewTemplate(20<<10, 1).Object(1, 1, 1))); err != nil {
+		t.Fatal(err)
+	}
+	<-got
+	broken := errors.New("disk read error")
+	failed := make(chan error, 1)
+	go func() {
+		_, err := a.StartStore(t.Context(), StoreRequest{ContextID: ctContext(t, a), SOPClassUID: ctImage, SOPInstanceUID: "2.25.1", Size: 1 << 20, Data: &failingReader{broken}})
+		failed <- err
+	}()
+	select {
+	case err := <-failed:
+		t.Errorf("did not wait: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	if err := a.Abort(); err != nil {
+		t.Error(err)
+	}
+	var abort *AbortError
+	if err := <-ended; !errors.As(err, &abort) || !abort.Remote {
+		t.Errorf("the peer is not told: %v", err)
+	}
+}
+
 type failingReader struct{ err error }
 
 func (r *failingReader) Read([]byte) (int, error) { return 0, r.err }

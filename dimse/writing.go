@@ -161,8 +161,8 @@ func (a *Association) sendFailed(err error) error {
 	return a.Err()
 }
 
-// awaitResponses waits for the responses to what this side has sent whole, for as long as a peer may take to release: an instance
-// whose response is cut off by an abort is sent again.
+// awaitResponses waits for the responses to what this side has sent whole, for as long as a peer may take to release, unless
+// somebody aborts: an instance whose response is cut off is sent again. The write lock is held.
 func (a *Association) awaitResponses() {
 	timer := time.NewTimer(a.limits.ARTIM)
 	defer timer.Stop()

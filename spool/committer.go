@@ -47,7 +47,7 @@ type committer struct {
 	now     func() time.Time
 	health  *health
 	room    func(bytes int64, relief bool) error // asked before each transaction, which takes so much of a memtable; an error puts it off
-	onSpace func()                               // asked to give the reserve back when the disk is full
+	onSpace func()                               // told when the disk is full
 	commit  func(*badger.Txn) error              // replaced by tests that break the disk
 	observe func(time.Duration, int)             // duration and operations of a durable transaction
 

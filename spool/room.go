@@ -136,7 +136,10 @@ func (r *indexRoom) lacking() bool {
 // left to what makes room while there is none for the next.
 func (r *indexRoom) forWrite(bytes int64, relief bool) error {
 	if r.spare != "" {
-		if st, err := os.Stat(r.spare); err != nil || st.Size() > 0 { // the last transaction has begun it
+		switch st, err := os.Stat(r.spare); {
+		case err != nil: // another is made before there is need of one
+			r.spare = ""
+		case st.Size() > 0: // the last transaction has begun it
 			r.spare, r.used = "", r.last
 		}
 	}

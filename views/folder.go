@@ -110,12 +110,11 @@ func (f *folder) put(ctx context.Context, place string, size int64, received tim
 	if there, err := f.has(place, size); err != nil || there {
 		return err
 	}
-	began := time.Now()
-	err := f.host.MakeRoom(ctx, f.root, size)
-	if err == nil {
-		err = f.write(place, write)
+	if err := f.host.MakeRoom(ctx, f.root, size); err != nil {
+		return fmt.Errorf("export: %w", err)
 	}
-	if err != nil {
+	began := time.Now()
+	if err := f.write(place, write); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
 	return f.rest(ctx, received, time.Since(began))
